@@ -1,0 +1,151 @@
+"""The catalogue of keys: what every setting is called, takes, defaults to and means.
+
+It is read off the section classes, so a key has one home. `axolotl_keys` adds the names that Axolotl 0.21.0 knows and
+that no section has yet: they are told apart from misspelt ones.
+"""
+
+from __future__ import annotations
+
+import types
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from importlib import resources
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
+
+from pydantic.fields import FieldInfo
+
+from tunelab.config.sections.adapter import AdapterSection
+from tunelab.config.sections.data import DataSection
+from tunelab.config.sections.hardware import HardwareSection
+from tunelab.config.sections.model import ModelSection
+from tunelab.config.sections.optimisation import OptimisationSection
+from tunelab.config.sections.run import RunSection
+from tunelab.config.setting import Section, Setting
+
+SECTIONS: Mapping[str, type[Section]] = types.MappingProxyType({
+    "model": ModelSection,
+    "data": DataSection,
+    "adapter": AdapterSection,
+    "optimisation": OptimisationSection,
+    "hardware": HardwareSection,
+    "run": RunSection,
+})
+
+# The fifteen settings that the course lab asks about, in its order.
+FIRST = ("base_model", "datasets", "tokenizer_type", "sequence_len", "sample_packing", "lora_r", "lora_alpha", "lora_dropout",
+         "lora_target_modules", "gradient_accumulation_steps", "micro_batch_size", "num_epochs", "optimizer", "learning_rate",
+         "output_dir")
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """One key of the dialect: `name` is dotted, with [] for list items ("datasets[].type")."""
+
+    name: str
+    section: str
+    takes: str
+    default: Any
+    required: bool
+    setting: Setting
+
+
+@dataclass(frozen=True, slots=True)
+class AxolotlKey:
+    """A key that Axolotl 0.21.0 knows; `status` is "", "deprecated" or "removed"."""
+
+    name: str
+    takes: str
+    status: str
+    replaced_by: str
+
+
+@cache
+def catalogue() -> Mapping[str, Key]:
+    """All keys that tunelab has a section for, by dotted name."""
+    found: dict[str, Key] = {}
+    for section, model in SECTIONS.items():
+        _collect(model, section, "", found)
+    return types.MappingProxyType(found)
+
+
+@cache
+def axolotl_keys() -> Mapping[str, AxolotlKey]:
+    """All keys of Axolotl 0.21.0's schema and bundled plugins, by dotted name."""
+    text = resources.files("tunelab.config").joinpath("known/axolotl-0.21.0.tsv").read_text(encoding="utf-8")
+    rows = (line.split("\t") for line in text.splitlines()[1:])
+    return types.MappingProxyType({row[0]: AxolotlKey(*row) for row in rows})
+
+
+@cache
+def section_of(key: str) -> str | None:
+    """The section that owns a top-level key, or None."""
+    return next((name for name, model in SECTIONS.items() if key in model.model_fields), None)
+
+
+def setting_of(info: FieldInfo) -> Setting:
+    """The words written beside a field."""
+    return next(item for item in info.metadata if isinstance(item, Setting))
+
+
+def takes(info: FieldInfo) -> str:
+    """What a field accepts, in words: "a whole number above 0", "one of all, turn, last, none"."""
+    return _in_words(info.annotation, info.metadata)
+
+
+def _collect(model: type[Section], section: str, prefix: str, found: dict[str, Key]) -> None:
+    for name, info in model.model_fields.items():
+        dotted = f"{prefix}{name}"
+        found[dotted] = Key(dotted, section, takes(info), None if info.is_required() else info.default, info.is_required(),
+                            setting_of(info))
+        nested, suffix = nested_section(info)
+        if nested is not None:
+            _collect(nested, section, f"{dotted}{suffix}.", found)
+
+
+def nested_section(info: FieldInfo) -> tuple[type[Section] | None, str]:
+    """The section class inside a field, and "[]" when the field is a list of them."""
+    for part in _parts(info.annotation):
+        if isinstance(part, type) and issubclass(part, Section):
+            return part, ""
+        if get_origin(part) is list and isinstance(get_args(part)[0], type) and issubclass(get_args(part)[0], Section):
+            return get_args(part)[0], "[]"
+    return None, ""
+
+
+def _parts(annotation: Any) -> tuple[Any, ...]:
+    if get_origin(annotation) in (Union, types.UnionType):
+        return tuple(part for arg in get_args(annotation) for part in _parts(arg))
+    return (annotation,)
+
+
+def _in_words(annotation: Any, metadata: list[Any]) -> str:
+    words = [_one_in_words(part, metadata) for part in _parts(annotation) if part is not type(None)]
+    return " or ".join(dict.fromkeys(words))
+
+
+def _one_in_words(part: Any, metadata: list[Any]) -> str:
+    if get_origin(part) is Annotated:
+        base, *extra = get_args(part)
+        return _in_words(base, [*extra, *metadata])
+    if get_origin(part) is Literal:
+        options = [str(value) for value in get_args(part)]
+        return options[0] if len(options) == 1 else f"one of {', '.join(options)}"
+    if get_origin(part) is list:
+        inner = get_args(part)[0]
+        return "a list of texts" if inner is str else "a list of mappings"
+    if get_origin(part) is dict or (isinstance(part, type) and issubclass(part, Section)):
+        return "a mapping"
+    names: dict[Any, str] = {bool: "true or false", int: "a whole number", float: "a number", str: "text"}
+    return names.get(part, str(part)) + (_bounds(metadata) if part in (int, float) else "")
+
+
+def _bounds(metadata: list[Any]) -> str:
+    signs = (("gt", "above"), ("ge", "of at least"), ("lt", "below"), ("le", "of at most"))
+    limits = [f"{word} {getattr(item, name):g}" for name, word in signs for item in _flat(metadata)
+              if getattr(item, name, None) is not None]
+    return f" {' and '.join(limits)}" if limits else ""
+
+
+def _flat(metadata: list[Any]) -> list[Any]:
+    return [one for item in metadata for one in ([item, *item.metadata] if isinstance(item, FieldInfo) else [item])]

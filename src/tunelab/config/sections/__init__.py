@@ -1,0 +1,1 @@
+"""The typed sections of a config, one file each, owned by the component that reads them."""

@@ -1,0 +1,53 @@
+"""What is put to a model and what comes back: the same for every runner."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+
+@dataclass(frozen=True, slots=True)
+class Prompt:
+    """One prompt. `messages` are OpenAI-style {"role", "content"}; `grader` says how an answer is judged
+    ({"kind": "exact", "expected": ...}; see `tunelab.grading`), None: answers are only shown; `group` is "task" or "general"."""
+
+    id: str
+    messages: tuple[dict[str, str], ...]
+    grader: dict[str, Any] | None = None
+    group: str = "task"
+
+
+@dataclass(frozen=True, slots=True)
+class Sampling:
+    """How answers are drawn. temperature 0 is greedy."""
+
+    max_new_tokens: int = 128
+    temperature: float = 0.0
+    seed: int = 42
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """One full answer. `stop` is "end" (end-of-turn token or stop string), "length" (max_new_tokens reached: it was cut) or "error"."""
+
+    prompt_id: str
+    text: str
+    stop: str
+    prompt_text: str = ""
+    prompt_tokens: int = 0
+    new_tokens: int = 0
+    seconds: float = 0.0
+    details: dict[str, Any] = field(default_factory=dict)
+
+
+class Runner(Protocol):
+    """Who answers prompts."""
+
+    name: str
+
+    def facts(self) -> dict[str, Any]:
+        """What identifies this side: model, template, precision, adapter; compared between the two sides."""
+
+    def answer(self, prompts: Sequence[Prompt], sampling: Sampling) -> Iterator[Answer]:
+        """Answer every prompt; answers come as they are ready, in any order. Raises RunnerError."""
