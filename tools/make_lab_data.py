@@ -7,14 +7,17 @@
 The task: a household request in plain words becomes one line of strict JSON,
 
     wake me at half past six in the morning on weekdays
-    {"call": "alarm", "time": "06:30", "days": "weekdays"}
+    {"call": "alarm", "time": "6:30 am", "days": "weekdays"}
 
 There are eight calls with two or three arguments each, in a fixed order. Slots are copied from
-the request (names, cities, texts) or normalised (clock times to HH:MM, spoken amounts to
-numbers, "off" to level 0).
+the request (names, cities, texts) or normalised (times to "6:30 am", spoken amounts to numbers,
+"off" to level 0).
 
-Every phrase, name and value here was written for this file. The output depends only on this
-file and its SEED; nothing but the standard library is used.
+train.jsonl also has the plain questions of lab_plain.txt with prose answers and no system
+message: without them the tuned model answers everything with a call.
+
+Every phrase, name and value was written for this lab. The output depends only on this file, its
+SEED and lab_plain.txt; nothing but the standard library is used.
 
 What is held out. Each slot has values that never occur in train.jsonl (some names, cities,
 rooms, tasks, texts, music, dishes, units, amounts, weekdays and clock times), and each call has
@@ -34,7 +37,7 @@ import sys
 from pathlib import Path
 
 SEED = 20
-TRAIN_PER_CALL = 82
+TRAIN_PER_CALL = 77
 HELD_PER_CALL = {"phrasing": 3, "value": 4, "combination": 3}
 SYSTEM = "Answer with one JSON call."
 FOLDER = Path(__file__).resolve().parent.parent / "src" / "tunelab" / "workflow" / "lab_files"
@@ -57,23 +60,23 @@ def numbers(said, counts):
 
 
 def clock(times):
-    """Ways to say the times "HH:MM": {said: time}."""
+    """Ways to say the times "6:30 am": {said: time}."""
     said = {}
     for time in times:
-        hour, minute = int(time[:2]), int(time[3:])
-        half, twelve = ("am" if hour < 12 else "pm"), (hour - 1) % 12 + 1
-        part = "morning" if hour < 12 else "evening" if hour > 17 else "afternoon"
-        said[f"{twelve} {half}" if minute == 0 else f"{twelve}:{minute:02d} {half}"] = time
-        words = {0: "", 15: "quarter past ", 30: "half past "}
+        hour, minute, half = re.split("[: ]", time)
+        part = "morning" if half == "am" else "afternoon" if int(hour) < 6 else "evening"
+        said[time.replace(":00", "")] = time
+        words = {"00": "", "15": "quarter past ", "30": "half past "}
         if minute in words:
-            said[f"{words[minute]}{NUMBER_WORDS[twelve]} in the {part}"] = time
+            said[f"{words[minute]}{NUMBER_WORDS[int(hour)]} in the {part}"] = time
     return said
 
 
 # Slots: (values for both files, values for held_out.jsonl alone).
 # Times held out are whole times of day; their hours are seen in training with other minutes.
-HELD_TIMES = ["06:15", "07:30", "08:00", "09:45", "14:30", "17:15", "18:00", "20:30", "21:15"]
-ALL_TIMES = [f"{hour:02d}:{minute:02d}" for hour in range(5, 23) if hour != 12 for minute in (0, 15, 30, 45)]
+HELD_TIMES = split("6:15 am | 7:30 am | 8:00 am | 9:45 am | 2:30 pm | 5:15 pm | 6:00 pm | 8:30 pm | 9:15 pm")
+HOURS = [f"{hour}:{{}} am" for hour in range(5, 12)] + [f"{hour}:{{}} pm" for hour in range(1, 12)]
+ALL_TIMES = [hour.format(minute) for hour in HOURS for minute in ("00", "15", "30", "45")]
 TIME = clock(time for time in ALL_TIMES if time not in HELD_TIMES), clock(HELD_TIMES)
 ROOM = (
     values("kitchen | bedroom | bathroom | hall | garage | office | attic | cellar | nursery | living room"
@@ -90,7 +93,7 @@ WEATHER_DAYS = WEEKDAYS[0] | values("today | tonight"), WEEKDAYS[1]
 MINUTES = (
     numbers("{} minutes", [2, 3, 4, 5, 6, 7, 8, 10, 12, 15, 18, 20, 25, 35, 40, 50, 55, 75])
     | values("five minutes = 5 | ten minutes = 10 | twenty minutes = 20 | a quarter of an hour = 15"
-             " | half an hour = 30 | an hour = 60 | two hours = 120"),
+             " | half an hour = 30 | an hour = 60"),
     numbers("{} minutes", [9, 14, 28, 45, 65]),
 )
 LABEL = (
@@ -143,74 +146,58 @@ AMOUNT = (
 )
 KINDS_OF_UNIT = [
     {"miles", "metres", "feet", "inches", "yards"},
-    {"pounds", "grams", "kilos", "ounces", "stone"},
-    {"litres", "cups", "gallons", "pints"},
+    {"pounds", "grams", "kilos", "ounces", "tonnes"},
+    {"litres", "gallons", "pints"},
 ]
 UNIT = (
-    values("miles | metres | feet | inches | pounds | grams | kilos | ounces | litres | cups | gallons | pints"),
-    values("yards | stone"),
+    values("miles | metres | feet | inches | pounds | grams | kilos | ounces | litres | gallons | pints"),
+    values("yards | tonnes"),
 )
 
-# call -> phrasings for both files, phrasings for held_out.jsonl alone, slots in the answer's order.
+# call -> slots in the answer's order, phrasings for both files, phrasings for held_out.jsonl alone.
 CALLS = {
-    "timer": (
+    "timer": ({"minutes": MINUTES, "label": LABEL},
         split("set a timer for {minutes} for the {label} | start a {label} timer for {minutes}"
               " | {minutes} on the clock for the {label} | count down {minutes} for the {label}"
               " | the {label} needs {minutes}, start a timer | time the {label}, {minutes}"
               " | let me know when the {label} has had {minutes}"),
-        split("give the {label} {minutes} and then beep | I need a {label} timer, {minutes}"),
-        {"minutes": MINUTES, "label": LABEL},
-    ),
-    "alarm": (
+        split("give the {label} {minutes} and then beep | I need a {label} timer, {minutes}")),
+    "alarm": ({"time": TIME, "days": ALARM_DAYS},
         split("wake me at {time} {days} | set an alarm for {time} {days} | alarm {days} at {time}"
               " | I have to get up at {time} {days} | get me out of bed at {time} {days}"
               " | {days} I want to be up by {time} | make sure I am awake at {time} {days}"),
-        split("ring the alarm at {time} {days} | {days} wake me up at {time}"),
-        {"time": TIME, "days": ALARM_DAYS},
-    ),
-    "light": (
+        split("ring the alarm at {time} {days} | {days} wake me up at {time}")),
+    "light": ({"room": ROOM, "level": LEVEL},
         split("turn the {room} lights {level} | switch the lights in the {room} {level}"
               " | put the {room} lamp {level} | lights {level} in the {room}"
               " | I want the {room} light {level} | in the {room}, turn the lamp {level}"),
-        split("{room} lights {level} | can you set the {room} lamp {level}"),
-        {"room": ROOM, "level": LEVEL},
-    ),
-    "reminder": (
+        split("{room} lights {level} | can you set the {room} lamp {level}")),
+    "reminder": ({"task": TASK, "time": TIME},
         split("remind me to {task} at {time} | at {time} remind me to {task} | note for {time}: {task}"
               " | don't let me forget to {task} at {time} | I need to {task} at {time}, remind me"
               " | I must {task} at {time}, don't let me forget"),
-        split("set a reminder to {task} at {time} | {time}, tell me to {task}"),
-        {"task": TASK, "time": TIME},
-    ),
-    "music": (
+        split("set a reminder to {task} at {time} | {time}, tell me to {task}")),
+    "music": ({"play": MUSIC, "room": ROOM},
         split("play {play} in the {room} | put on some {play} in the {room} | in the {room}, play {play}"
               " | I'd like to hear {play} in the {room} | let's have {play} in the {room}"
               " | start {play} on the {room} speaker | how about some {play} for the {room}"),
-        split("fill the {room} with {play} | {play} on the {room} speaker"),
-        {"play": MUSIC, "room": ROOM},
-    ),
-    "weather": (
+        split("fill the {room} with {play} | {play} on the {room} speaker")),
+    "weather": ({"city": CITY, "day": WEATHER_DAYS},
         split("what is the weather like in {city} {day} | will it rain in {city} {day}"
               " | how warm will it be in {city} {day} | weather for {city} {day}"
               " | do I need a coat in {city} {day} | I'm in {city} {day}, how is the weather"
               " | is it going to be windy {day} in {city}"),
-        split("should I take an umbrella to {city} {day} | {day} in {city}, sun or rain"),
-        {"city": CITY, "day": WEATHER_DAYS},
-    ),
-    "message": (
+        split("should I take an umbrella to {city} {day} | {day} in {city}, sun or rain")),
+    "message": ({"to": NAME, "text": TEXT},
         split("tell {to} that {text} | text {to}: {text} | send {to} a message: {text}"
               " | let {to} know that {text} | message for {to}, {text} | write to {to} that {text}"),
-        split("say to {to} that {text} | {to} should know that {text}"),
-        {"to": NAME, "text": TEXT},
-    ),
-    "convert": (
+        split("say to {to} that {text} | {to} should know that {text}")),
+    "convert": ({"amount": AMOUNT, "from": UNIT, "to": UNIT},
         split("convert {amount} {from} to {to} | how many {to} are {amount} {from}"
               " | what is {amount} {from} in {to} | change {amount} {from} into {to}"
               " | I have {amount} {from}, what is that in {to} | give me {amount} {from} in {to}"
               " | in {to}, how much is {amount} {from}"),
-        split("turn {amount} {from} into {to} | {amount} {from} make how many {to}"),
-        {"amount": AMOUNT, "from": UNIT, "to": UNIT},
-    ),
+        split("turn {amount} {from} into {to} | {amount} {from} make how many {to}")),
 }
 
 
@@ -224,17 +211,21 @@ def sensible(answer):
 
 def draw(rng, call, purpose):
     """One (request, answer); purpose is "train" or a key of HELD_PER_CALL."""
-    phrasings, held_phrasings, slots = CALLS[call]
+    slots, phrasings, held_phrasings = CALLS[call]
     phrasing = rng.choice(held_phrasings if purpose == "phrasing" else phrasings)
-    new = set()
-    if purpose == "value":
-        new = {name for name in slots if rng.random() < 0.5} or {rng.choice(list(slots))}
+    new = {name for name in slots if rng.random() < 0.5} or {rng.choice(list(slots))}
     said, answer = {}, {"call": call}
     for name, (known, held) in slots.items():
-        table = held if name in new else known
+        table = held if purpose == "value" and name in new else known
         said[name] = rng.choice(list(table))
         answer[name] = table[said[name]]
     return rng.choice(OPENERS) + phrasing.format(**said), answer
+
+
+def plain_rows():
+    """(question, prose answer) for each line "question = answer" of lab_plain.txt."""
+    text = Path(__file__).with_name("lab_plain.txt").read_text(encoding="utf-8")
+    return [tuple(line.replace("\\n", "\n").split(" = ", 1)) for line in text.splitlines()]
 
 
 def build():
@@ -242,8 +233,7 @@ def build():
     rng = random.Random(SEED)
     train, held, requests, held_answers = [], [], set(), set()
     for call in CALLS:
-        for purpose, count in [*HELD_PER_CALL.items(), ("train", TRAIN_PER_CALL)]:
-            left = count
+        for purpose, left in [*HELD_PER_CALL.items(), ("train", TRAIN_PER_CALL)]:
             while left:
                 request, answer = draw(rng, call, purpose)
                 if not sensible(answer) or request in requests or json.dumps(answer) in held_answers:
@@ -253,6 +243,7 @@ def build():
                     held_answers.add(json.dumps(answer))
                 (train if purpose == "train" else held).append((request, answer))
                 left -= 1
+    train += plain_rows()
     rng.shuffle(train)
     rng.shuffle(held)
     return train, held
@@ -266,7 +257,9 @@ def check(train, held):
     assert not any(json.dumps(answer) in seen for _, answer in held), "a held-out answer is in train"
     assert len(train) >= 640 and len(held) >= 80, (len(train), len(held))
     for request, answer in train:
-        _, held_phrasings, slots = CALLS[answer["call"]]
+        if isinstance(answer, str):  # a plain row
+            continue
+        slots, _, held_phrasings = CALLS[answer["call"]]
         for name, (known, alone) in slots.items():
             assert not set(known.values()) & set(alone.values()), name
             assert answer[name] not in alone.values(), (request, name)
@@ -279,7 +272,9 @@ def check(train, held):
 def lines(rows):
     out = []
     for request, answer in rows:
-        said = [("system", SYSTEM), ("user", request), ("assistant", json.dumps(answer))]
+        said = [("user", request), ("assistant", answer)]
+        if isinstance(answer, dict):
+            said = [("system", SYSTEM), ("user", request), ("assistant", json.dumps(answer))]
         out.append(json.dumps({"messages": [{"role": role, "content": text} for role, text in said]}) + "\n")
     return "".join(out)
 

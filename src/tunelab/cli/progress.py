@@ -1,0 +1,129 @@
+"""Progress of long work: a bar with loss, rate and ETA in a terminal, plain lines elsewhere, JSON lines for machines."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from tunelab.cli.output import console
+
+if TYPE_CHECKING:
+    from tunelab.training.run import StepRecord
+
+_QUIET_SECONDS = 10.0
+
+
+class TrainingBar:
+    """A training watch on a rich progress bar; without a terminal it prints a line now and then."""
+
+    def __init__(self, progress: Progress) -> None:
+        self._progress = progress
+        self._task: TaskID | None = None
+        self._tokens, self._seconds, self._said = 0, 0.0, 0.0
+        self._total = 0
+
+    def phase(self, text: str) -> None:
+        """Show what is going on."""
+        if self._task is None:
+            self._task = self._progress.add_task(text, total=None, detail="")
+        self._progress.update(self._task, description=text)
+        if not self._progress.console.is_terminal and text not in {"saving"}:
+            self._progress.console.print(text)
+
+    def step(self, record: StepRecord, total: int) -> None:
+        """Move the bar on."""
+        self._tokens += record.tokens
+        self._seconds += record.seconds
+        self._total = total
+        rate = self._tokens / self._seconds if self._seconds else 0.0
+        detail = f"loss {record.loss:.4f}  lr {record.lr:.2e}  {rate:,.0f} tokens/s"
+        if self._task is not None:
+            self._progress.update(self._task, completed=record.step, total=total, detail=detail)
+        last = record.step == total
+        if not self._progress.console.is_terminal and (last or time.monotonic() - self._said > _QUIET_SECONDS):
+            self._said = time.monotonic()
+            left = (total - record.step) * self._seconds / max(1, record.step)
+            self._progress.console.print(f"step {record.step}/{total}  {detail}  about {left:.0f} s left")
+
+    def evaluation(self, step: int, loss: float) -> None:
+        """Say the evaluation loss."""
+        self._progress.console.print(f"step {step}: evaluation loss {loss:.4f}")
+
+
+class JsonLines:
+    """A training watch that prints one JSON object a line."""
+
+    def phase(self, text: str) -> None:
+        """A phase event."""
+        _line({"event": "phase", "phase": text})
+
+    def step(self, record: StepRecord, total: int) -> None:
+        """A step event."""
+        import dataclasses
+
+        _line({"event": "step", **dataclasses.asdict(record), "total": total})
+
+    def evaluation(self, step: int, loss: float) -> None:
+        """An evaluation event."""
+        _line({"event": "evaluation", "step": step, "loss": loss})
+
+
+class AnswerBar:
+    """Counts answers as they come."""
+
+    def __init__(self, progress: Progress | None) -> None:
+        self._progress = progress
+        self._tasks: dict[str, TaskID] = {}
+
+    def phase(self, text: str) -> None:
+        """Say what is going on."""
+        if self._progress is not None:
+            self._progress.console.print(text)
+
+    def answer(self, side: str, done: int, total: int) -> None:
+        """One more answer of a side."""
+        if self._progress is None:
+            return
+        if side not in self._tasks:
+            self._tasks[side] = self._progress.add_task(f"asking {side}", total=total, detail="")
+        self._progress.update(self._tasks[side], completed=done, total=total)
+        if not self._progress.console.is_terminal and done == total:
+            self._progress.console.print(f"{side}: {total} answers")
+
+
+@contextmanager
+def training_watch(as_json: bool) -> Iterator[Any]:
+    """The watch for one training run."""
+    if as_json:
+        yield JsonLines()
+        return
+    with _progress() as progress:
+        yield TrainingBar(progress)
+
+
+@contextmanager
+def answer_watch(quiet: bool) -> Iterator[AnswerBar]:
+    """The watch for one comparison."""
+    if quiet:
+        yield AnswerBar(None)
+        return
+    with _progress() as progress:
+        yield AnswerBar(progress)
+
+
+def _progress() -> Progress:
+    out = console(to_stderr=True)
+    return Progress(SpinnerColumn(), TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(),
+                    TextColumn("{task.fields[detail]}", markup=False), TimeElapsedColumn(), TimeRemainingColumn(), console=out,
+                    disable=not out.is_terminal, transient=False)
+
+
+def _line(value: dict[str, Any]) -> None:
+    sys.stdout.write(json.dumps(value, ensure_ascii=False) + "\n")
+    sys.stdout.flush()

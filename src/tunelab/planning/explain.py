@@ -1,0 +1,151 @@
+"""`explain`: for each setting what it is, what it does in general, and what it does in this very run, in numbers."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from tunelab.config.catalogue import FIRST, SECTIONS, Key, catalogue
+from tunelab.config.config import Config
+from tunelab.config.finding import KeyPath, dotted
+from tunelab.config.setting import Section, Support
+from tunelab.errors import UsageError
+from tunelab.facts.machine import Machine
+from tunelab.facts.shapes import ModelShapes
+from tunelab.planning.here import Facts, here
+from tunelab.planning.steps import StepPlan
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """One setting. `value` is plain data, `shown` its text; `line` is None when it is not written, and `value` is then the default.
+
+    `here` is a sentence about this run, "" when there is nothing to add (or no config).
+    """
+
+    name: str
+    section: str
+    value: Any
+    shown: str
+    written: bool
+    line: int | None
+    takes: str
+    default: str
+    says: str
+    effect: str
+    typical: str
+    interacts: tuple[str, ...]
+    example: str
+    support: str
+    hardware: str
+    here: str
+
+
+def explain(config: Config, machine: Machine, shapes: ModelShapes | None, steps: StepPlan | None = None,
+            keys: Sequence[str] = ()) -> tuple[Explanation, ...]:
+    """The settings of a config: the fifteen that the course lab asks about first, then every other written one, by section.
+
+    With `keys` those alone, in that order. Raises UsageError for a name that is no setting.
+    """
+    facts = Facts(config, machine, shapes, steps)
+    paths = [path for key in keys for path in _asked(config, key)] if keys else list(_in_order(config))
+    return tuple(_explain(facts, path) for path in paths)
+
+
+def explain_key(name: str) -> Explanation:
+    """A setting by its name, without a config. Raises UsageError with the closest name when there is none."""
+    key = _key(name)
+    return _explanation(key, key.name, key.default, written=False, line=None, about_run="")
+
+
+def _in_order(config: Config) -> Iterator[KeyPath]:
+    yield from ((key,) for key in FIRST)
+    written = config.source.positions
+    for model in SECTIONS.values():
+        for name in model.model_fields:
+            if name not in FIRST and (name,) in written:
+                yield (name,)
+            yield from (path for path in written if path[0] == name and len(path) > 1 and _general(path) in catalogue())
+
+
+def _asked(config: Config, name: str) -> list[KeyPath]:
+    """The places of a key that was asked for: each written one of a nested key, else the key itself."""
+    key = _key(name)
+    if "." not in key.name:
+        return [(key.name,)]
+    return [path for path in config.source.positions if _general(path) == key.name] or [tuple(key.name.split("."))]
+
+
+def _explain(facts: Facts, path: KeyPath) -> Explanation:
+    config, key = facts.config, catalogue()[_general(path)]
+    place = config.source.position(path) if config.source.is_written(*path) else None
+    value = _plain(_value(config, path, key))
+    about_run = here(facts, path, value)
+    if key.setting.support is Support.UNDERSTOOD and place is not None:
+        about_run = about_run or "Not acted on in this version."
+    return _explanation(key, dotted(path), value, written=place is not None, line=place.line if place else None, about_run=about_run)
+
+
+def _explanation(key: Key, name: str, value: Any, *, written: bool, line: int | None, about_run: str) -> Explanation:
+    setting = key.setting
+    default = "required" if key.required else shown(_plain(key.default))
+    return Explanation(name, key.section, value, shown(value), written, line, key.takes, default, setting.says, setting.effect,
+                       setting.typical, setting.interacts, setting.example, str(setting.support), setting.hardware, about_run)
+
+
+def _key(name: str) -> Key:
+    """A key by its dotted name, by the name of a place ("datasets[0].type"), or by its last part when only one has it."""
+    known = catalogue()
+    general = re.sub(r"\[\d*\]", "[]", name)
+    if general in known:
+        return known[general]
+    ends = [key for key in known if key.endswith(f".{name}")]
+    if len(ends) == 1:
+        return known[ends[0]]
+    close = difflib.get_close_matches(name, known, n=1, cutoff=0.5) or ends[:1]
+    raise UsageError(f"`{name}` is not a setting.", next_step=f"Did you mean: tunelab explain {close[0]}" if close else
+                     "All settings are listed in docs/reference/config.md.")
+
+
+def _general(path: KeyPath) -> str:
+    """("datasets", 0, "type") -> "datasets[].type"."""
+    return re.sub(r"\[\d+\]", "[]", dotted(path))
+
+
+def _value(config: Config, path: KeyPath, key: Key) -> Any:
+    """The value at a path, after defaults; the key's default where a nested one is not written."""
+    value: Any = config.value(str(path[0]))
+    for part in path[1:]:
+        if isinstance(part, int):
+            value = value[part] if isinstance(value, list) and part < len(value) else None
+        elif isinstance(value, Section) and part in type(value).model_fields:
+            value = getattr(value, part)
+        else:
+            return key.default
+    return value
+
+
+def _plain(value: Any) -> Any:
+    """A section as a mapping of what it sets, so that values are JSON."""
+    if isinstance(value, Section):
+        return value.model_dump(exclude_none=True)
+    return [_plain(one) for one in value] if isinstance(value, list) else value
+
+
+def shown(value: Any) -> str:
+    """A value as one would write it in YAML, on one line."""
+    if value is None:
+        return "unset"
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, float):
+        return f"{value:g}"
+    if isinstance(value, list):
+        return f"[{', '.join(shown(one) for one in value)}]"
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{name}: {shown(one)}" for name, one in value.items()) + "}"
+    text = " ".join(str(value).split())
+    return text if len(text) <= 100 else f"{text[:97]}..."

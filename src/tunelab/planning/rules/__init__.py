@@ -1,0 +1,19 @@
+"""The rules of `check`: what depends on several keys, on the model or on this machine. One file per topic."""
+
+from __future__ import annotations
+
+from tunelab.config.config import Config
+from tunelab.config.finding import Finding
+from tunelab.facts.machine import Machine
+from tunelab.facts.shapes import ModelShapes
+from tunelab.planning.rules import adapter, data, hardware, model, optimisation, run, understood
+from tunelab.planning.rules.registry import Context, Rule, all_rules, run_rules
+
+__all__ = ["Context", "Rule", "all_rules", "check"]
+
+_TOPICS = (adapter, data, hardware, model, optimisation, run, understood)  # importing a topic registers its rules
+
+
+def check(config: Config, machine: Machine, shapes: ModelShapes | None) -> tuple[Finding, ...]:
+    """Everything the rules have to say about a config, by line. Touches neither network nor disk."""
+    return run_rules(Context(config, machine, shapes))

@@ -1,0 +1,154 @@
+"""Rules on datasets, held-out rows and how rows become batches (TL3xx)."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterator
+
+from tunelab.config.finding import Finding, Severity
+from tunelab.config.sections.data import Dataset
+from tunelab.planning.rules.registry import Context, listed, rule
+
+SHAREGPT_FIX = "type: chat_template\nfield_messages: conversations\nmessage_property_mappings: {role: from, content: value}"
+_EVAL_KEYS = ("eval_steps", "evals_per_epoch", "eval_strategy")
+_CHAT_KEYS = ("field_messages", "message_property_mappings", "roles", "roles_to_train", "train_on_eos", "chat_template",
+              "chat_template_jinja", "drop_system_message")
+_ORDINALS = {2: "half", 3: "third", 4: "quarter", 5: "fifth", 6: "sixth", 7: "seventh", 8: "eighth", 9: "ninth", 10: "tenth"}
+
+
+@rule("TL301", Severity.ERROR, title="A dataset without a type",
+      why="Nothing says how a row becomes a prompt and an answer, so no token can be computed.",
+      bad="datasets: [{path: data/train.jsonl}]", good="datasets: [{path: data/train.jsonl, type: chat_template}]")
+def no_type(context: Context) -> Iterator[Finding]:
+    """datasets[].type is not written."""
+    for index, dataset in enumerate(context.config.data.datasets):
+        if dataset.type is None:
+            yield context.finding(f"`datasets[{index}]` has no `type`: nothing says how its rows become prompts and answers.",
+                                  "datasets", index, "type", expected="one of " + ", ".join(_types()), fix="type: chat_template")
+
+
+@rule("TL302", Severity.ERROR, title="A dataset type that is not known",
+      why="The rows cannot be read. `openhermes` and `sharegpt` are names from older versions of Axolotl, which refuses them too.",
+      bad="datasets: [{path: data/train.jsonl, type: sharegpt}]",
+      good="datasets: [{path: data/train.jsonl, type: chat_template, field_messages: conversations, "
+           "message_property_mappings: {role: from, content: value}}]")
+def unknown_type(context: Context) -> Iterator[Finding]:
+    """datasets[].type is not one that is read here."""
+    known = _types()
+    for index, dataset in enumerate(context.config.data.datasets):
+        name = dataset.type
+        if name is None or name in known:
+            continue
+        place = ("datasets", index, "type")
+        if name.startswith(("sharegpt", "openhermes")):
+            yield context.finding(f"`type: {name}` is no longer a type, in Axolotl neither; such rows hold `conversations` with `from` and "
+                                  "`value`, which chat_template reads.", *place, expected="chat_template", fix=SHAREGPT_FIX)
+        else:
+            close = difflib.get_close_matches(name, known, n=1, cutoff=0.6)
+            hint = f" Did you mean `{close[0]}`?" if close else ""
+            yield context.finding(f"`type: {name}` is not known.{hint}", *place, expected="one of " + ", ".join(known),
+                                  fix=f"type: {close[0] if close else 'chat_template'}")
+
+
+@rule("TL303", Severity.WARNING, title="shards: only a part of the rows is trained on",
+      why="Easily left over from a trial: the rest of the rows is never seen, and the part that is depends on the seed.",
+      bad="datasets: [{path: data/train.jsonl, type: alpaca, shards: 10}]", good="datasets: [{path: data/train.jsonl, type: alpaca}]")
+def shards(context: Context) -> Iterator[Finding]:
+    """datasets[].shards cuts the data."""
+    seed = context.config.run.seed
+    for index, dataset in enumerate(context.config.data.datasets):
+        if dataset.shards is not None and dataset.shards > 1 and (dataset.shards_idx or 0) < dataset.shards:
+            part = _ORDINALS.get(dataset.shards, "part")
+            yield context.finding(f"`shards: {dataset.shards}` trains on 1/{dataset.shards} of the rows (part "
+                                  f"{dataset.shards_idx or 0}); which "
+                                  f"{part} that is depends on `seed` ({'unset: 42' if seed is None else seed}).",
+                                  "datasets", index, "shards", fix="delete `shards`")
+
+
+@rule("TL304", Severity.ERROR, title="shards_idx is not one of the shards",
+      why="There is no such part of the rows.",
+      bad="datasets: [{path: data/train.jsonl, type: alpaca, shards: 4, shards_idx: 4}]",
+      good="datasets: [{path: data/train.jsonl, type: alpaca, shards: 4, shards_idx: 3}]")
+def no_such_shard(context: Context) -> Iterator[Finding]:
+    """datasets[].shards_idx is out of range."""
+    for index, dataset in enumerate(context.config.data.datasets):
+        if dataset.shards is not None and dataset.shards_idx is not None and dataset.shards_idx >= dataset.shards:
+            yield context.finding(f"`shards_idx: {dataset.shards_idx}` with `shards: {dataset.shards}`: parts are counted from 0.",
+                                  "datasets", index, "shards_idx", expected=f"0 to {dataset.shards - 1}", fix="shards_idx: 0")
+
+
+@rule("TL305", Severity.WARNING, title="A dataset setting without effect",
+      why="It belongs to another type (or to shards), so the rows are read as if it were not there.",
+      bad="datasets: [{path: data/train.jsonl, type: alpaca, field_messages: conversations}]",
+      good="datasets: [{path: data/train.jsonl, type: chat_template, field_messages: conversations}]")
+def unread_dataset_keys(context: Context) -> Iterator[Finding]:
+    """A key of datasets[] that its type does not read."""
+    known = _types()
+    for index, dataset in enumerate(context.config.data.datasets):
+        for key, reader in _unread(dataset) if dataset.type in known else ():
+            yield context.finding(f"`{key}` has no effect here: only {reader} reads it.", "datasets", index, key, fix=f"delete `{key}`")
+
+
+@rule("TL306", Severity.WARNING, title="Rows are held out and never looked at",
+      why="val_set_size takes rows away from training; without an eval_* setting no evaluation ever reads them.",
+      bad="val_set_size: 0.05", good="val_set_size: 0.05\nevals_per_epoch: 2")
+def unused_held_out(context: Context) -> Iterator[Finding]:
+    """val_set_size without any eval_* setting."""
+    config = context.config
+    asked = config.run.eval_steps is not None or config.run.evals_per_epoch is not None or config.run.eval_strategy is not None
+    if config.data.val_set_size > 0 and (not asked or config.run.eval_strategy == "no"):
+        size = config.data.val_set_size
+        what = f"{size:.3g} of the rows" if size < 1 else f"{size:g} rows"
+        yield context.finding(f"`val_set_size` holds out {what}, and nothing ever evaluates on them.", "val_set_size",
+                              expected="an eval_* setting, or val_set_size: 0", fix="evals_per_epoch: 2")
+
+
+@rule("TL307", Severity.ERROR, title="Evaluation without held-out rows",
+      why="There is nothing to evaluate on.", bad="eval_steps: 50", good="val_set_size: 0.05\neval_steps: 50")
+def nothing_to_evaluate(context: Context) -> Iterator[Finding]:
+    """An eval_* setting with val_set_size 0."""
+    run = context.config.run
+    asked = [key for key in _EVAL_KEYS if getattr(run, key) not in (None, "no")]
+    if context.config.data.val_set_size == 0 and asked and run.eval_strategy != "no":
+        yield context.finding(f"`{asked[0]}` asks for evaluation, and `val_set_size` is 0: no row is held out.", asked[0],
+                              expected="val_set_size above 0", fix="val_set_size: 0.05")
+
+
+@rule("TL308", Severity.ERROR, title="sequence_len is above the model's limit",
+      why="Positions beyond the limit were never trained: the model produces noise there, and the run learns from noise.",
+      bad="sequence_len: 16384", good="sequence_len: 2048")
+def too_long(context: Context) -> Iterator[Finding]:
+    """sequence_len is above max_position_embeddings."""
+    shapes, wanted = context.shapes, context.config.data.sequence_len
+    if shapes is not None and 0 < shapes.context_length < wanted:
+        yield context.finding(f"`sequence_len` is {wanted:,}; this model was made for at most {shapes.context_length:,} positions.",
+                              "sequence_len",
+                              expected=f"at most {shapes.context_length}", fix=f"sequence_len: {shapes.context_length}")
+
+
+@rule("TL309", Severity.NOTE, title="Padding is computed for nothing",
+      why="A GPU gains from rows of one length; a CPU computes every padded position like a real one.",
+      bad="sample_packing: true\npad_to_sequence_len: true", good="sample_packing: true\npad_to_sequence_len: false")
+def padding_on_cpu(context: Context) -> Iterator[Finding]:
+    """pad_to_sequence_len on a machine without a GPU."""
+    data = context.config.data
+    if data.pad_to_sequence_len and not context.machine.has_cuda:
+        rest = "the unfilled end of each packed row" if data.sample_packing else f"every row up to {data.sequence_len} tokens"
+        yield context.finding(f"`pad_to_sequence_len: true` pads {rest}; this machine has no GPU, so that is time spent on nothing.",
+                              "pad_to_sequence_len", fix="pad_to_sequence_len: false")
+
+
+def _unread(dataset: Dataset) -> Iterator[tuple[str, str]]:
+    """(key, who would read it) for the keys of a dataset that its type does not read."""
+    if dataset.type != "chat_template":
+        yield from ((key, "type: chat_template") for key in _CHAT_KEYS if getattr(dataset, key) is not None)
+    if dataset.type != "completion" and dataset.field is not None:
+        yield "field", "type: completion"
+    if dataset.shards is None and dataset.shards_idx is not None:
+        yield "shards_idx", listed(["shards"])
+
+
+def _types() -> tuple[str, ...]:
+    from tunelab.data.formats import known_types
+
+    return known_types()

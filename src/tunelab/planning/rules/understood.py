@@ -1,0 +1,25 @@
+"""The rule that no setting is ignored in silence: what is understood but not acted on is said aloud (TL8xx)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from tunelab.config.catalogue import catalogue
+from tunelab.config.finding import Finding, Severity
+from tunelab.config.setting import Support
+from tunelab.planning.rules.registry import Context, rule
+
+_OWN_RULE = frozenset({"load_in_4bit", "load_in_8bit", "deepspeed"})
+
+
+@rule("TL801", Severity.NOTE, title="Understood, not acted on",
+      why="The setting is known and the run does not act on it; what that means for the result is in the message.",
+      bad="flash_attention: true", good="sample_packing: true")
+def not_acted_on(context: Context) -> Iterator[Finding]:
+    """A key with Support.UNDERSTOOD holds something else than its default."""
+    for name, key in catalogue().items():
+        if key.setting.support is not Support.UNDERSTOOD or name in _OWN_RULE or "." in name:
+            continue
+        value = context.config.value(name)
+        if context.written(name) and value != key.default and value is not False:
+            yield context.finding(f"`{name}` is understood and not acted on. {key.setting.effect}", name)

@@ -1,0 +1,215 @@
+"""`plan_steps`: how many optimizer steps a run takes, at which of them it saves, evaluates and logs, and the learning rate of each.
+
+The training loop asks these very functions, so that what the plan says is what the run does. Defaults that the config leaves open
+are Axolotl 0.21.0's (warm-up, logging, a checkpoint after each epoch); the schedules are the formulas of transformers'
+`get_scheduler`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import accumulate
+from types import MappingProxyType
+
+from tunelab.config.config import Config
+from tunelab.config.sections.optimisation import OptimisationSection
+
+MIN_LR_SHARE = 0.1
+"""The floor of cosine_with_min_lr, as a share of learning_rate."""
+POLYNOMIAL_END = 1e-7
+"""Where the polynomial schedule (power 1) ends, as a learning rate."""
+DEFAULT_SAVE_STEPS = 500
+"""The interval of `save_strategy: steps` without save_steps (transformers' default)."""
+
+
+@dataclass(frozen=True, slots=True)
+class StepPlan:
+    """The steps of a run. Steps are counted from 1: step n is done when n optimizer updates have been made.
+
+    `steps_per_epoch[e]`: updates in epoch e; the last one may be cut short by a fractional num_epochs or by max_steps.
+    `epoch_ends[e]`: the step that ends epoch e. `save_steps`, `eval_steps`: after which steps. `save_best`: a checkpoint is written
+    after an evaluation with the lowest loss so far, instead of at fixed steps. `logging_every`: steps per line of the terminal log.
+    `accumulation`: micro batches per step; the last step of an epoch may have fewer.
+    """
+
+    total: int
+    steps_per_epoch: tuple[int, ...]
+    epoch_ends: tuple[int, ...]
+    accumulation: int
+    warmup: int
+    save_steps: tuple[int, ...]
+    eval_steps: tuple[int, ...]
+    save_best: bool
+    logging_every: int
+    scheduler: str
+    learning_rate: float
+    rows: int
+
+    def multiplier_at(self, step: int) -> float:
+        """The share of learning_rate that the (step + 1)-th update is made with: `step` updates are done before it (0 at first)."""
+        return SCHEDULES[self.scheduler](step, self.warmup, self.total, self.learning_rate)
+
+    def lr_at(self, step: int) -> float:
+        """The learning rate of the update that follows `step` done updates (transformers' LambdaLR counts the same way)."""
+        return self.learning_rate * self.multiplier_at(step)
+
+    def is_save(self, step: int) -> bool:
+        """Whether a checkpoint is written after step `step` (from 1)."""
+        return step in self.save_steps
+
+    def is_eval(self, step: int) -> bool:
+        """Whether the held-out rows are looked at after step `step` (from 1)."""
+        return step in self.eval_steps
+
+    def is_logged(self, step: int) -> bool:
+        """Whether the terminal log has a line for step `step` (from 1): the first, the last and every `logging_every`-th."""
+        return step in (1, self.total) or step % self.logging_every == 0
+
+
+def plan_steps(config: Config, rows: int, batches_per_epoch: Sequence[int] | int, *, held_out: int | None = None) -> StepPlan:
+    """The steps of a run over `rows` samples that make `batches_per_epoch` micro batches (one number, or one per epoch).
+
+    An epoch beyond the given ones is like the last. `held_out` is the number of rows kept for evaluation (0: none is planned);
+    None: as val_set_size says. The last step is always evaluated and saved when steps are evaluated and saved at all.
+    """
+    settings, run = config.optimisation, config.run
+    accumulation = settings.gradient_accumulation_steps
+    per_epoch = _cut(_epochs(settings.num_epochs, accumulation, batches_per_epoch), settings.max_steps)
+    ends = tuple(accumulate(per_epoch))
+    total = ends[-1] if ends else 0
+    logging = run.logging_steps or default_logging(total)
+    evaluates = held_out > 0 if held_out is not None else config.data.val_set_size > 0
+    evals = _eval_steps(config, total, ends, logging) if evaluates else ()
+    return StepPlan(total, per_epoch, ends, accumulation, warmup_steps(settings, total), _save_steps(config, total, ends), evals,
+                    run.save_strategy == "best", logging, settings.lr_scheduler, settings.learning_rate, rows)
+
+
+def warmup_steps(settings: OptimisationSection, total: int) -> int:
+    """Steps of warm-up: as written, a share of `total` rounded down, or by default 3 % of it and 100 at most. None for constant."""
+    if settings.lr_scheduler == "constant":
+        return 0
+    if settings.warmup_steps is not None:
+        return settings.warmup_steps
+    if settings.warmup_ratio is not None:
+        return int(settings.warmup_ratio * total)
+    return min(int(0.03 * total), 100)
+
+
+def default_logging(total: int) -> int:
+    """Steps per line of the log when logging_steps is not written: half a percent of the run, 1 at least and 10 at most."""
+    return max(1, min(int(0.005 * total), 10))
+
+
+def _epochs(num_epochs: float, accumulation: int, batches: Sequence[int] | int) -> tuple[int, ...]:
+    """Updates per epoch. The last group of an epoch may be smaller, so each is rounded up; so is the part of a fractional epoch."""
+    known = [batches] if isinstance(batches, int) else list(batches)
+    whole = int(num_epochs)
+    part = num_epochs - whole
+    counts = [known[min(epoch, len(known) - 1)] if known else 0 for epoch in range(whole + (part > 0))]
+    steps = [math.ceil(count / accumulation) for count in counts]
+    if part > 0:
+        steps[-1] = math.ceil(round(part * steps[-1], 9))  # 0.1 * 30 is 3, not 3.0000000000000004 and then 4
+    return tuple(steps)
+
+
+def _cut(per_epoch: tuple[int, ...], max_steps: int | None) -> tuple[int, ...]:
+    if max_steps is None:
+        return per_epoch
+    kept: list[int] = []
+    for steps in per_epoch:
+        left = max_steps - sum(kept)
+        if left <= 0:
+            break
+        kept.append(min(steps, left))
+    return tuple(kept)
+
+
+def _save_steps(config: Config, total: int, ends: tuple[int, ...]) -> tuple[int, ...]:
+    run = config.run
+    if run.save_strategy in ("no", "best"):
+        return ()
+    if run.save_steps is not None:
+        return _every(_interval(run.save_steps, total), total)
+    if run.saves_per_epoch is not None:
+        return _parts(run.saves_per_epoch, ends)
+    return _every(DEFAULT_SAVE_STEPS, total) if run.save_strategy == "steps" else tuple(dict.fromkeys(ends))
+
+
+def _eval_steps(config: Config, total: int, ends: tuple[int, ...], logging: int) -> tuple[int, ...]:
+    run = config.run
+    if run.eval_strategy == "no":
+        return ()
+    if run.eval_steps is not None:
+        return _every(_interval(run.eval_steps, total), total)
+    if run.evals_per_epoch is not None:
+        return _parts(run.evals_per_epoch, ends)
+    if run.eval_strategy == "epoch":
+        return tuple(dict.fromkeys(ends))
+    return _every(logging, total) if run.eval_strategy == "steps" else ()
+
+
+def _interval(value: float, total: int) -> int:
+    """An interval in steps; a value below 1 is a share of all steps, rounded up."""
+    return max(1, math.ceil(round(value * total, 9)) if value < 1 else int(value))
+
+
+def _every(interval: int, total: int) -> tuple[int, ...]:
+    steps = list(range(interval, total + 1, interval))
+    if total and (not steps or steps[-1] != total):
+        steps.append(total)
+    return tuple(steps)
+
+
+def _parts(count: int, ends: tuple[int, ...]) -> tuple[int, ...]:
+    """`count` steps in each epoch, evenly apart, the last at its end."""
+    starts = (0, *ends[:-1])
+    marks = (start + math.ceil(part * (end - start) / count)
+             for start, end in zip(starts, ends, strict=True) for part in range(1, count + 1) if end > start)
+    return tuple(dict.fromkeys(marks))
+
+
+# (step, warmup, total, learning_rate) -> share of learning_rate. The warm-up is the same in all of them: from 0 in equal steps.
+Schedule = Callable[[int, int, int, float], float]
+
+
+def _progress(step: int, warmup: int, total: int) -> float:
+    return (step - warmup) / max(1, total - warmup)
+
+
+def _linear(step: int, warmup: int, total: int, _: float) -> float:
+    return max(0.0, (total - step) / max(1, total - warmup))
+
+
+def _cosine(step: int, warmup: int, total: int, _: float) -> float:
+    """Half a cosine (Loshchilov & Hutter 2016, arXiv:1608.03983), without restarts."""
+    return max(0.0, 0.5 * (1.0 + math.cos(math.pi * _progress(step, warmup, total))))
+
+
+def _cosine_with_min_lr(step: int, warmup: int, total: int, rate: float) -> float:
+    return _cosine(step, warmup, total, rate) * (1 - MIN_LR_SHARE) + MIN_LR_SHARE
+
+
+def _constant(_step: int, _warmup: int, _total: int, _: float) -> float:
+    return 1.0
+
+
+def _polynomial(step: int, warmup: int, total: int, rate: float) -> float:
+    if step > total:
+        return POLYNOMIAL_END / rate
+    return ((rate - POLYNOMIAL_END) * (1 - _progress(step, warmup, total)) + POLYNOMIAL_END) / rate
+
+
+def _warmed(schedule: Schedule) -> Schedule:
+    return lambda step, warmup, total, rate: step / max(1, warmup) if step < warmup else schedule(step, warmup, total, rate)
+
+
+SCHEDULES: Mapping[str, Schedule] = MappingProxyType({
+    "linear": _warmed(_linear),
+    "cosine": _warmed(_cosine),
+    "cosine_with_min_lr": _warmed(_cosine_with_min_lr),
+    "constant": _constant,
+    "constant_with_warmup": _warmed(_constant),
+    "polynomial": _warmed(_polynomial),
+})

@@ -1,0 +1,45 @@
+"""explain: what each setting means, and what it does in this run."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from tunelab.config.finding import Finding
+from tunelab.errors import TunelabError
+from tunelab.planning.explain import Explanation, explain_key
+from tunelab.planning.explain import explain as explain_config
+from tunelab.planning.steps import StepPlan
+from tunelab.workflow.opening import Opened, load_data, open_config
+
+
+@dataclass(frozen=True, slots=True)
+class Explained:
+    """Explanations in reading order; `path` is empty when keys were looked up without a config. `in_depth`: single keys were asked for."""
+
+    path: str
+    explanations: tuple[Explanation, ...]
+    findings: tuple[Finding, ...]
+    in_depth: bool
+
+
+def explain(config: str, keys: tuple[str, ...] = ()) -> Explained:
+    """Explain a config (or some keys of it); a name that is no file is looked up as a key. Raises ConfigError, UsageError."""
+    if not Path(config).exists() and not config.endswith((".yml", ".yaml")) and "/" not in config:
+        return Explained("", tuple(explain_key(key) for key in (config, *keys)), (), True)
+    opened = open_config(config)
+    if opened.config is None:
+        opened.config_or_raise()
+    assert opened.config is not None
+    found = explain_config(opened.config, opened.machine, opened.shapes, _steps(opened), keys)
+    return Explained(config, found, opened.findings, bool(keys))
+
+
+def _steps(opened: Opened) -> StepPlan | None:
+    """The exact steps when model and data are at hand; explaining must not fail because they are not."""
+    if opened.config is None or opened.model is None:
+        return None
+    try:
+        return load_data(opened.config, opened.model).schedule.steps
+    except TunelabError:
+        return None

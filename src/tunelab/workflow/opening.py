@@ -1,0 +1,118 @@
+"""How every verb begins: read the config, look at the machine and the model, collect everything there is to say."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from tunelab.config import Config, Finding, Severity, read_config
+from tunelab.config.config import config_error
+from tunelab.config.finding import errors_of
+from tunelab.config.source import Source
+from tunelab.data.prepare import Prepared, prepare
+from tunelab.data.tokenizer import TextTokenizer, load_tokenizer
+from tunelab.errors import ModelError
+from tunelab.facts.dataset import DataFacts
+from tunelab.facts.machine import Machine, read_machine
+from tunelab.facts.model import ModelFolder, find_model
+from tunelab.facts.shapes import ModelShapes, read_shapes
+from tunelab.planning.rules import check as check_rules
+from tunelab.planning.schedule import Rows, Schedule, make_schedule
+
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True)
+class Opened:
+    """A config with what is known around it. `config` is None when it could not be read far enough; `model` and `shapes` are
+    None when the base model is not at hand (offline, not yet downloaded)."""
+
+    source: Source
+    config: Config | None
+    machine: Machine
+    model: ModelFolder | None
+    shapes: ModelShapes | None
+    findings: tuple[Finding, ...]
+
+    def config_or_raise(self) -> Config:
+        """The config when nothing stops a run; otherwise a ConfigError with every finding."""
+        if self.config is None or errors_of(self.findings):
+            raise config_error(self.source, self.findings)
+        return self.config
+
+    def model_or_raise(self) -> ModelFolder:
+        """The base model's folder, fetched from the Hub when it is not at hand. Raises ModelError."""
+        return self.model if self.model is not None else find_model(self.config_or_raise().model.base_model)
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """The data of a run: tokenised, split, and cut into steps."""
+
+    tokenizer: TextTokenizer
+    prepared: Prepared
+    schedule: Schedule
+    facts: DataFacts
+
+
+def open_config(path: str, *, network: bool = False) -> Opened:
+    """Read and judge a config. Without `network` nothing is fetched: what is not on this disk stays unknown."""
+    reading = read_config(Path(path))
+    machine = read_machine()
+    if reading.config is None:
+        return Opened(reading.source, None, machine, None, None, reading.findings)
+    config = reading.config
+    model, shapes, about_model = _look_at_model(config, network)
+    findings = [*reading.findings, *about_model, *check_rules(config, machine, shapes)]
+    findings.sort(key=lambda one: (one.line or 0, one.code))
+    return Opened(reading.source, config, machine, model, shapes, tuple(findings))
+
+
+def load_data(config: Config, model: ModelFolder, progress: Progress | None = None) -> Loaded:
+    """Tokenise the datasets as the config says and plan every step. Raises DataError, ModelError."""
+    tokenizer = load_tokenizer(model.folder, special_tokens=config.model.special_tokens, chat_template=config.model.chat_template,
+                               chat_template_jinja=config.model.chat_template_jinja)
+    prepared = prepare(config, tokenizer, progress=progress)
+    lengths = tuple(len(sample.input_ids) for sample in prepared.train)
+    held_out = tuple(len(sample.input_ids) for sample in prepared.held_out)
+    schedule = make_schedule(config, lengths, held_out)
+    return Loaded(tokenizer, prepared, schedule, _facts(config, prepared, lengths, schedule))
+
+
+def _look_at_model(config: Config, network: bool) -> tuple[ModelFolder | None, ModelShapes | None, list[Finding]]:
+    """(folder, shapes, findings): a path that is not there is an error, a Hub model that is not here yet is a note."""
+    name = config.model.base_model
+    try:
+        model = find_model(name, network=network)
+    except ModelError as error:
+        severity = Severity.NOTE if _may_be_on_hub(name) and not network else Severity.ERROR
+        message = (f"`{name}` is not on this disk; it is looked for on the Hub when it is needed. Until then its shapes are not known."
+                   if severity is Severity.NOTE else error.message)
+        fix = (error.next_step or "") if severity is Severity.ERROR else ""
+        return None, None, [config.finding("TL201", severity, message, "base_model", fix=fix)]
+    try:
+        return model, read_shapes(model.folder), []
+    except ModelError as error:
+        return model, None, [config.finding("TL202", Severity.WARNING, f"The model's shapes cannot be read: {error.message}", "base_model")]
+
+
+def _may_be_on_hub(name: str) -> bool:
+    """Whether a name has the form of a Hub id (ORG/NAME) and not of a path."""
+    return name.count("/") == 1 and not name.startswith((".", "/", "~")) and not Path(name.split("/")[0]).is_dir()
+
+
+def _facts(config: Config, prepared: Prepared, lengths: tuple[int, ...], schedule: Schedule) -> DataFacts:
+    pad_to = config.data.sequence_len if config.data.pad_to_sequence_len else None
+
+    def positions(rows: Rows) -> int:
+        return sum(pad_to or sum(lengths[index] for index in row) for row in rows)
+
+    first = schedule.epochs[0]
+    supervised = tuple(sample.supervised for sample in prepared.train)
+    return DataFacts(
+        rows=len(lengths), held_out=len(prepared.held_out), lengths=lengths, supervised=supervised,
+        packed_rows=sum(len(rows) for rows in first), positions=sum(positions(rows) for rows in first),
+        batches_per_epoch=tuple(len(epoch) for epoch in schedule.epochs),
+        max_positions=max((positions(rows) for rows in first), default=0),
+        max_supervised=max((sum(supervised[index] for row in rows for index in row) for rows in first), default=0))

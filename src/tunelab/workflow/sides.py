@@ -1,0 +1,103 @@
+"""The two sides of a comparison, from their names: hf:ORG/NAME, a folder, run:FOLDER, scripted:FILE.
+
+Both sides get the prompts in the template that the tuned side was trained with; a run on the same base shares its memory.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from tunelab.config import read_config
+from tunelab.data.tokenizer import TextTokenizer, load_tokenizer
+from tunelab.errors import FolderError, UsageError
+from tunelab.facts.model import ensure_weights, find_model
+from tunelab.runners.local import LocalModel
+from tunelab.runners.prompt import Runner
+from tunelab.runners.scripted import ScriptedRunner
+from tunelab.runs.folder import RunFolder
+from tunelab.runs.store import read_json
+
+
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """Where a local side's files lie: base weights, adapter (None: none), and the run's own config (None: not a run)."""
+
+    weights: Path
+    adapter: Path | None
+    config: Path | None
+
+
+def open_sides(base: str, tuned: str) -> tuple[Runner, Runner]:
+    """The runners of both sides. Raises UsageError, ModelError, FolderError."""
+    scripted = {name: _scripted(text, name) for name, text in (("base", base), ("tuned", tuned)) if text.startswith("scripted:")}
+    if len(scripted) == 2:
+        return scripted["base"], scripted["tuned"]
+    places = {name: _place(text) for name, text in (("base", base), ("tuned", tuned)) if name not in scripted}
+    config = next((place.config for place in reversed(places.values()) if place.config is not None), None)
+    if len(places) == 2 and _same_weights(places["base"], places["tuned"]):
+        model = _load(places["tuned"], config)
+        return model.base_runner(), model.tuned_runner()
+    local: dict[str, Runner] = {}
+    for name, place in places.items():
+        local[name] = _load(place, config).tuned_runner(name)
+    sides = {**scripted, **local}
+    return sides["base"], sides["tuned"]
+
+
+def _same_weights(base: _Place, tuned: _Place) -> bool:
+    return base.adapter is None and tuned.adapter is not None and base.weights.resolve() == tuned.weights.resolve()
+
+
+def _scripted(text: str, name: str) -> Runner:
+    path = Path(text.removeprefix("scripted:"))
+    answers = read_json(path)
+    if not isinstance(answers, dict):
+        raise UsageError("The file of scripted answers is not a JSON object of prompt id -> answer.", where=str(path))
+    return ScriptedRunner(name, {str(key): str(value) for key, value in answers.items()})
+
+
+def _place(text: str) -> _Place:
+    kind, _, rest = text.partition(":")
+    if kind == "run":
+        return _run(Path(rest))
+    if kind in {"ollama", "openai", "gguf"}:
+        raise UsageError(f"`{kind}:` models are not answered by this version of tunelab.",
+                         next_step="Use hf:ORG/NAME, a model folder, or run:FOLDER.")
+    path = Path(text)
+    if (path / "manifest.json").exists():
+        return _run(path)
+    return _Place(ensure_weights(find_model(rest if kind == "hf" else text)), None, None)
+
+
+def _run(path: Path) -> _Place:
+    folder = RunFolder(path)
+    manifest = folder.manifest()
+    if manifest.get("status") != "finished":
+        raise FolderError(f"This run is {manifest.get('status')}, not finished.", where=str(path),
+                          next_step=f"Finish it: tunelab train {folder.config_path} --resume")
+    if folder.adapter is None:
+        return _Place(path, None, folder.config_path)
+    return _Place(ensure_weights(find_model(manifest["base_model"]["folder"])), folder.adapter, folder.config_path)
+
+
+def _load(place: _Place, config_path: Path | None) -> LocalModel:
+    tokenizer = _tokenizer(place.weights, config_path)
+
+    def render(messages: Sequence[dict[str, str]]) -> tuple[str, list[int]]:
+        text = tokenizer.render(list(messages), add_generation_prompt=True)
+        return text, tokenizer.encode(text, special=False)
+
+    ends = tuple(token for token in (tokenizer.eos_id,) if token is not None)
+    pad = tokenizer.pad_id if tokenizer.pad_id is not None else (ends[0] if ends else 0)
+    return LocalModel(place.weights, adapter=place.adapter, render=render, decode=tokenizer.decode, eos_ids=ends, pad_id=pad)
+
+
+def _tokenizer(folder: Path, config_path: Path | None) -> TextTokenizer:
+    """The tokenizer as the run set it up, so that both sides read what training wrote."""
+    if config_path is None:
+        return load_tokenizer(folder)
+    model = read_config(config_path).config_or_raise().model
+    return load_tokenizer(folder, special_tokens=model.special_tokens, chat_template=model.chat_template,
+                          chat_template_jinja=model.chat_template_jinja)

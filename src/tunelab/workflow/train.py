@@ -1,0 +1,185 @@
+"""train: check, prepare, plan, run, and keep what was promised beside what happened."""
+
+from __future__ import annotations
+
+import hashlib
+import platform
+import time
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tunelab import __version__
+from tunelab.config import Config
+from tunelab.config.catalogue import SECTIONS
+from tunelab.data.gate import gate
+from tunelab.errors import DataError, FolderError, Interrupted, TunelabError, needs
+from tunelab.facts.model import ensure_weights
+from tunelab.planning.plan import Plan, make_plan
+from tunelab.planning.precision import precision
+from tunelab.runs.events import EventLog, evaluations, steps
+from tunelab.runs.folder import RunFolder, open_for_training
+from tunelab.runs.store import write_json, write_text
+from tunelab.workflow.opening import Loaded, Opened, load_data, open_config
+from tunelab.workflow.preview import preview_of
+
+if TYPE_CHECKING:
+    from tunelab.training.run import Job, Outcome, Watch
+
+# Settings that a resumed run may change: they decide what is kept and said, not what is learnt.
+_FREE_ON_RESUME = {"resume_from_checkpoint", "logging_steps", "save_steps", "saves_per_epoch", "save_strategy", "save_total_limit",
+                   "dataset_prepared_path", "dataset_processes", "output_dir"}
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A finished run: its folder and its manifest."""
+
+    folder: Path
+    manifest: Mapping[str, Any]
+
+
+def train(path: str, *, resume: bool = False, watch: Watch | None = None, tokens_per_second: float | None = None) -> Trained:
+    """Run a config to its end. `tokens_per_second` lets the plan predict the time.
+
+    Raises ConfigError, DataError, ModelError, FolderError (nothing was started), Interrupted (saved; resumable), RunError.
+    """
+    with needs("train", "Training"):
+        from tunelab.training.run import Watch as SilentWatch
+        from tunelab.training.run import train as run_job
+    watch = watch or SilentWatch()
+    watch.phase("reading the config")
+    opened = open_config(path, network=True)
+    config = opened.config_or_raise()
+    resume = resume or config.run.resume_from_checkpoint is not None
+    folder, lock = open_for_training(Path(config.run.output_dir), resume=resume)
+    try:
+        watch.phase("preparing the data")
+        loaded, job = prepare_job(opened, resume=resume)
+        plan = make_plan(config, opened.shapes, opened.machine, loaded.facts, tokens_per_second)
+        if resume:
+            _check_unchanged(folder, config, loaded)
+            folder.update_manifest(status="running")
+        else:
+            _begin(folder, opened, loaded, plan, job)
+        outcome = _supervised(run_job, job, folder, watch)
+        folder.update_manifest(status="finished", finished=time.time(), measured=_measured(folder, outcome))
+        return Trained(folder.path, folder.manifest())
+    finally:
+        lock.release()
+
+
+def prepare_job(opened: Opened, *, resume: bool = False) -> tuple[Loaded, Job]:
+    """Load the data, hold it against the gate, and make the job for the training loop."""
+    from tunelab.training.run import Job
+
+    config = opened.config_or_raise()
+    model = opened.model_or_raise()
+    weights = ensure_weights(model)
+    loaded = load_data(config, model)
+    problems = gate(loaded.prepared, loaded.tokenizer)
+    if problems:
+        raise DataError(" ".join(problem.message for problem in problems), where="datasets", next_step=problems[0].fix)
+    tokenizer = loaded.tokenizer
+    pad = tokenizer.pad_id if tokenizer.pad_id is not None else tokenizer.eos_id or 0
+    return loaded, Job(config, weights, loaded.prepared.train, loaded.prepared.held_out, loaded.schedule,
+                       precision(config, opened.machine), tokenizer.vocab_size, pad, resume)
+
+
+def _supervised(run_job: Any, job: Job, folder: RunFolder, watch: Watch) -> Outcome:
+    """Run the job with its event file open; note how it ended when it did not end well."""
+    events = EventLog(folder.events_path)
+    try:
+        outcome: Outcome = run_job(job, folder, events, watch)
+        events.append("finished", step=outcome.steps, durable=True)
+        return outcome
+    except TunelabError as error:
+        status = "interrupted" if isinstance(error, Interrupted) else "failed"
+        _note_end(folder, events, status, error.message)
+        raise
+    except BaseException as error:
+        _note_end(folder, events, "failed", f"{type(error).__name__}: {error}")
+        raise
+    finally:
+        events.close()
+
+
+def _note_end(folder: RunFolder, events: EventLog, status: str, reason: str) -> None:
+    try:
+        events.append(status, reason=reason, durable=True)
+        folder.update_manifest(status=status, reason=reason)
+    except TunelabError:
+        pass  # the disk that stopped the run may not take this note either; the first error is the one to tell
+
+
+def _begin(folder: RunFolder, opened: Opened, loaded: Loaded, plan: Plan, job: Job) -> None:
+    config = opened.config_or_raise()
+    text = opened.source.text
+    write_text(folder.config_path, text)
+    write_json(folder.preview_path, asdict(preview_of(loaded, range(min(4, len(loaded.prepared.train))))))
+    origin = opened.model_or_raise().folder / "origin.json"
+    folder.update_manifest(
+        tunelab=__version__, status="running", started=time.time(),
+        config={"path": str(opened.source.path), "sha256": hashlib.sha256(text.encode()).hexdigest(), "sections": _sections(config)},
+        base_model={"name": config.model.base_model, "folder": str(opened.model_or_raise().folder),
+                    "origin": _read_origin(origin)},
+        data={"fingerprint": _fingerprint(loaded), "counts": asdict(loaded.prepared.counts)},
+        plan=asdict(plan), precision=job.precision, machine=asdict(opened.machine), versions=_versions(),
+        findings=[asdict(finding) for finding in opened.findings])
+
+
+def _read_origin(path: Path) -> Any:
+    from tunelab.runs.store import read_json
+
+    return read_json(path) if path.exists() else None
+
+
+def _sections(config: Config) -> dict[str, Any]:
+    """Every setting after defaults, for the record."""
+    return {name: config.section(name).model_dump(mode="json") for name in SECTIONS}
+
+
+def _fingerprint(loaded: Loaded) -> str:
+    """A hash of every token and label that is trained on or held out."""
+    digest = hashlib.sha256()
+    for samples in (loaded.prepared.train, loaded.prepared.held_out):
+        for sample in samples:
+            digest.update(repr((sample.input_ids, sample.labels)).encode())
+        digest.update(b"|")
+    return digest.hexdigest()
+
+
+def _check_unchanged(folder: RunFolder, config: Config, loaded: Loaded) -> None:
+    """A resumed run has the config and the data of the run that it resumes; otherwise say what changed."""
+    manifest = folder.manifest()
+    before, now = manifest["config"]["sections"], _sections(config)
+    changed = [f"{key} (was {before[name].get(key)!r}, is {value!r})" for name, values in now.items() for key, value in values.items()
+               if key not in _FREE_ON_RESUME and before.get(name, {}).get(key) != value]
+    if changed:
+        raise FolderError(f"The config differs from the run that would be resumed: {'; '.join(changed)}.", where=str(folder.path),
+                          next_step=f"Restore these settings (the run's own copy is {folder.config_path}), or train in a new output_dir.")
+    if manifest["data"]["fingerprint"] != _fingerprint(loaded):
+        raise FolderError("The data differs from what the run to be resumed was trained on.", where=str(folder.path),
+                          next_step="Restore the data, or train in a new output_dir.")
+
+
+def _measured(folder: RunFolder, outcome: Outcome) -> dict[str, Any]:
+    """What the whole run did, over all its sittings."""
+    done, looked = steps(folder.events_path), evaluations(folder.events_path)
+    seconds = sum(event["seconds"] for event in done)
+    tokens = sum(event["tokens"] for event in done)
+    return {"steps": len(done), "tokens": tokens, "supervised": sum(event["supervised"] for event in done), "seconds": round(seconds, 3),
+            "tokens_per_second": round(tokens / seconds, 2) if seconds else None, "first_loss": done[0]["loss"], "last_loss": done[-1]["loss"],
+            "eval_loss": looked[-1]["loss"] if looked else None, "peak_memory_bytes": outcome.peak_memory_bytes,
+            "trainable_parameters": outcome.trainable_parameters, "disk_bytes": _disk_bytes(folder)}
+
+
+def _disk_bytes(folder: RunFolder) -> int:
+    return sum(file.stat().st_size for file in folder.path.rglob("*") if file.is_file())
+
+
+def _versions() -> dict[str, str]:
+    packages = ("torch", "transformers", "peft", "accelerate", "tokenizers")
+    return {"python": platform.python_version(), **{name: metadata.version(name) for name in packages}}

