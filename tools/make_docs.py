@@ -5,9 +5,9 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
+from typer._click import Context  # typer's own copy of click; it offers no public name for the context that its docs need
 from typer.cli import get_docs_for_click
 from typer.main import get_command
-from typer._click import Context  # typer's own copy of click; it offers no public name for the context that its docs need
 
 from tunelab.cli.main import app
 from tunelab.config.catalogue import FIRST, Key, catalogue

@@ -42,7 +42,7 @@ HELD_PER_CALL = {"phrasing": 3, "value": 4, "combination": 3}
 SYSTEM = "Answer with one JSON call."
 FOLDER = Path(__file__).resolve().parent.parent / "src" / "tunelab" / "workflow" / "lab_files"
 OPENERS = ["", "", "", "", "please ", "hey, ", "ok, "]
-NUMBER_WORDS = "zero one two three four five six seven eight nine ten eleven twelve".split()
+NUMBER_WORDS = ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve"]
 
 
 def split(text):

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from tunelab.cli.output import console
+from tunelab.workflow.compare import AnswerWatch
 
 if TYPE_CHECKING:
     from tunelab.training.run import StepRecord
@@ -74,7 +75,7 @@ class JsonLines:
         _line({"event": "evaluation", "step": step, "loss": loss})
 
 
-class AnswerBar:
+class AnswerBar(AnswerWatch):
     """Counts answers as they come."""
 
     def __init__(self, progress: Progress | None) -> None:

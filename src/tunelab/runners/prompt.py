@@ -44,7 +44,9 @@ class Answer:
 class Runner(Protocol):
     """Who answers prompts."""
 
-    name: str
+    @property
+    def name(self) -> str:
+        """What the side is called."""
 
     def facts(self) -> dict[str, Any]:
         """What identifies this side: model, template, precision, adapter; compared between the two sides."""

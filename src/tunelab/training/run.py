@@ -183,15 +183,15 @@ class _Loop:
         return StepRecord(step + 1, round(self._job.schedule.epoch_after(step), 4), total, lr, float(norm),
                           sum(batch.tokens for batch in batches), supervised, time.perf_counter() - began)
 
-    @torch.no_grad()
     def evaluate(self) -> float:
         """Mean loss per supervised token over all held-out rows."""
         self._model.eval()
         total, supervised = 0.0, 0
-        for rows in self._job.schedule.evaluation_batches():
-            batch = self._lay_out(rows, held_out=True)
-            total += float(summed_loss(self._model, batch, self._selective))
-            supervised += batch.supervised
+        with torch.no_grad():
+            for rows in self._job.schedule.evaluation_batches():
+                batch = self._lay_out(rows, held_out=True)
+                total += float(summed_loss(self._model, batch, self._selective))
+                supervised += batch.supervised
         return total / max(1, supervised)
 
     def save(self, run: RunFolder, step: int, random: RandomState) -> None:

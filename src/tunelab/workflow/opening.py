@@ -109,10 +109,13 @@ def _facts(config: Config, prepared: Prepared, lengths: tuple[int, ...], schedul
         return sum(pad_to or sum(lengths[index] for index in row) for row in rows)
 
     first = schedule.epochs[0]
+    taken = [rows for step in range(schedule.steps.total) for rows in schedule.micro_batches(step)]
     supervised = tuple(sample.supervised for sample in prepared.train)
     return DataFacts(
         rows=len(lengths), held_out=len(prepared.held_out), lengths=lengths, supervised=supervised,
         packed_rows=sum(len(rows) for rows in first), positions=sum(positions(rows) for rows in first),
         batches_per_epoch=tuple(len(epoch) for epoch in schedule.epochs),
         max_positions=max((positions(rows) for rows in first), default=0),
-        max_supervised=max((sum(supervised[index] for row in rows for index in row) for rows in first), default=0))
+        max_supervised=max((sum(supervised[index] for row in rows for index in row) for rows in first), default=0),
+        total_positions=sum(positions(rows) for rows in taken),
+        total_supervised=sum(supervised[index] for rows in taken for row in rows for index in row))

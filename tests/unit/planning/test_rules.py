@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-
 from tests.unit.planning.cases import A100, FAST_CPU, LAPTOP, T4, read, smol_shapes
+
 from tunelab.config.finding import Finding, Severity
 from tunelab.facts.machine import Machine
 from tunelab.planning.rules import Rule, all_rules, check

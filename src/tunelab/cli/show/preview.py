@@ -40,6 +40,6 @@ def _statistics(out: Console, result: Previewed) -> None:
               f"{counts.too_short:,} too short, {counts.without_label:,} with nothing to train on")
     out.print(f"{figures.tokens:,} tokens, {figures.supervised:,} trained ({figures.share:.0%}); row length {figures.shortest}-{figures.longest}, "
               f"median {figures.median:g}, 95 % under {figures.p95:g}; {figures.duplicates:,} duplicate rows")
-    widest = max((count for _, _, count in figures.histogram), default=1) or 1
-    for low, high, count in figures.histogram:
-        out.print(f"  {low:>6}-{high:<6} {'█' * round(30 * count / widest):<30} {count:,}")
+    widest = max((bucket.count for bucket in figures.histogram), default=1) or 1
+    for bucket in figures.histogram:
+        out.print(f"  {bucket.lower:>6}-{bucket.upper:<6} {'█' * round(30 * bucket.count / widest):<30} {bucket.count:,}")

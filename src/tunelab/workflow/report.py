@@ -1,0 +1,131 @@
+"""report: one report of a run and its comparison, written as HTML, Markdown and JSON."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from tunelab import __version__
+from tunelab.comparison import GroupVerdict, Record
+from tunelab.errors import TunelabError
+from tunelab.report import build
+from tunelab.report.content import ComparisonPart, Content, Estimate, GroupPart, Observation, PairPart, as_json
+from tunelab.report.html import render_html
+from tunelab.report.markdown import render_markdown
+from tunelab.runs.folder import RunFolder
+from tunelab.runs.store import write_text
+from tunelab.workflow.compare import Compared, open_comparison
+from tunelab.workflow.explain import explain
+
+
+@dataclass(frozen=True, slots=True)
+class Reported:
+    """The files that were written."""
+
+    html: Path
+    markdown: Path
+    json: Path
+
+
+def report(run: Path, *, comparison: Path | None = None, out: Path | None = None) -> Reported:
+    """Write report.html, report.md and report.json into `out` (default: the run's folder).
+
+    Raises FolderError when there is no run, StorageError when its files or the comparison are damaged or cannot be written.
+    """
+    folder, target = RunFolder(run), out or run
+    compared = open_comparison(comparison) if comparison is not None else None
+    content = make_content(folder, compared, target)
+    files = Reported(target / "report.html", target / "report.md", target / "report.json")
+    write_text(files.html, render_html(content))
+    write_text(files.markdown, render_markdown(content))
+    write_text(files.json, json.dumps(as_json(content), ensure_ascii=False, indent=1) + "\n")
+    return files
+
+
+def make_content(folder: RunFolder, compared: Compared | None, beside: Path) -> Content:
+    """All that the report says, before it is put into any form."""
+    manifest = folder.manifest()
+    training = build.training_part(folder)
+    part = _comparison_part(compared) if compared is not None else None
+    name = str((manifest.get("base_model") or {}).get("name", "the base model"))
+    return Content(
+        title=f"Fine-tuning {Path(name).name or name}", made=datetime.now(UTC).date().isoformat(), tunelab=__version__,
+        summary=_summary(manifest, name, part), config=_config_part(folder, manifest), training=training, plan=build.plan_part(manifest),
+        rows=build.preview_part(folder), comparison=part, origin=build.origin_part(manifest),
+        sources=build.source_parts(folder, beside, compared.path if compared else None))
+
+
+def _config_part(folder: RunFolder, manifest: Mapping[str, Any]) -> Any:
+    """The config explained again; when its model or data are gone by now, explained as far as that goes."""
+    text = folder.config_path.read_text(encoding="utf-8") if folder.config_path.exists() else ""
+    shown = Path(str((manifest.get("config") or {}).get("path", "config.yml"))).name
+    try:
+        explanations = explain(str(folder.config_path)).explanations
+    except TunelabError:
+        explanations = ()
+    return build.config_part(shown, text, explanations, manifest.get("findings") or ())
+
+
+def _summary(manifest: Mapping[str, Any], name: str, comparison: ComparisonPart | None) -> tuple[str, ...]:
+    """Two to four sentences: what was tuned on what, at what cost, with what effect."""
+    sections = manifest["config"]["sections"]
+    counts, measured, plan = manifest["data"]["counts"], manifest.get("measured") or {}, manifest.get("plan") or {}
+    method = {"lora": "a LoRA adapter", "qlora": "a QLoRA adapter"}.get(sections["adapter"]["adapter"] or "", "all weights")
+    share = f" ({plan['trainable']:,} parameters, {plan['share']:.1%} of the model)" if plan.get("share") else ""
+    said = [f"{method[0].upper()}{method[1:]} of {name}{share} was trained on {counts['kept'] - counts['held_out']:,} rows."]
+    if measured:
+        said.append(f"It took {measured['steps']:,} steps and {measured['seconds'] / 60:.1f} minutes, {measured['tokens']:,} tokens at "
+                    f"{measured['tokens_per_second']:,.0f} tokens per second, with {measured['peak_memory_bytes'] / 1e9:.2f} GB of memory at most.")
+        said.append(f"The loss fell from {measured['first_loss']:.3f} to {measured['last_loss']:.3f} nats per token.")
+    else:
+        said.append(f"The run is {manifest.get('status', 'not finished')}.")
+    if comparison is not None and comparison.warnings:
+        said.append("The two sides differ in more than the training; see the warnings.")
+    return tuple(said)
+
+
+def _comparison_part(compared: Compared) -> ComparisonPart:
+    sides = compared.sides
+    sampling = compared.comparison.sampling
+    settings = [("answers", "greedy" if sampling.temperature == 0 else f"temperature {sampling.temperature:g}, seed {sampling.seed}"),
+                ("longest answer", f"{sampling.max_new_tokens} tokens")]
+    settings.extend((key, str(value)) for key, value in sides["tuned"].items() if key in {"dtype", "device", "runner"})
+    observations = tuple(Observation(one.text, one.prompt_ids) for one in compared.observations)
+    return ComparisonPart(_side(sides["base"]), _side(sides["tuned"]), tuple(_group(one, compared) for one in compared.verdicts),
+                          tuple(_pair(one) for one in compared.comparison.records), observations, compared.warnings, tuple(settings))
+
+
+def _side(facts: Mapping[str, Any]) -> str:
+    adapter = f" + adapter {facts['adapter']}" if facts.get("adapter") and facts.get("name") != "base" else ""
+    return f"{facts.get('model', facts.get('name', ''))}{adapter}"
+
+
+def _group(verdict: GroupVerdict, compared: Compared) -> GroupPart:
+    outcomes = [record.outcome for record in compared.comparison.records if record.prompt.group == verdict.group]
+    graded = verdict.n > 0
+    return GroupPart(
+        group=verdict.group, verdict=verdict.word, sentence=verdict.sentence, n=verdict.n,
+        base=Estimate(verdict.base_rate, *verdict.base_interval) if graded else None,
+        tuned=Estimate(verdict.tuned_rate, *verdict.tuned_interval) if graded else None,
+        difference=Estimate(verdict.difference, *verdict.difference_interval) if graded else None,
+        p_value=verdict.p if graded else None, won=len(verdict.won), lost=len(verdict.lost), both=outcomes.count("both"),
+        neither=outcomes.count("neither"), not_graded=verdict.ungraded, examples=(*verdict.lost[:3], *verdict.won[:3]))
+
+
+def _pair(record: Record) -> PairPart:
+    before, prompt = build.split_prompt(record.prompt.messages)
+    grader = record.prompt.grader or {}
+    expected = grader.get("expected")
+    outcome: Any = "not graded" if record.outcome == "ungraded" else record.outcome
+    base, tuned = record.base, record.tuned
+    return PairPart(
+        id=record.prompt.id, group=record.prompt.group, prompt=prompt, base=base.text if base else "", tuned=tuned.text if tuned else "",
+        outcome=outcome, before=before, expected=expected if isinstance(expected, str) else None,
+        base_passed=record.base_grade.passed if record.base_grade else None,
+        tuned_passed=record.tuned_grade.passed if record.tuned_grade else None,
+        base_reason=record.base_grade.reason if record.base_grade else "", tuned_reason=record.tuned_grade.reason if record.tuned_grade else "",
+        base_stop=base.stop if base else "error", tuned_stop=tuned.stop if tuned else "error")
