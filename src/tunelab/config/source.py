@@ -146,7 +146,7 @@ class _Plain:
         if hasattr(node, "items"):
             return {str(key): self._child(node, key, (*path, str(key)), node.lc.key) for key in node}
         if isinstance(node, list):
-            return [self._child(node, index, (*path, index), node.lc.item) for index in range(len(node))]  # type: ignore[attr-defined,unused-ignore]
+            return [self._child(node, index, (*path, index), node.lc.item) for index in range(len(node))]
         return _scalar(node)
 
     def _child(self, parent: Any, key: Any, path: KeyPath, locate: Any) -> Any:

@@ -100,14 +100,14 @@ def preview_part(run: RunFolder) -> tuple[TokenRow, ...]:
 
 def token_rows(rows: Sequence[PreviewRow | Mapping[str, Any]]) -> tuple[TokenRow, ...]:
     """Rows of `data.preview`, as objects or as they lie in preview.json."""
-    return tuple(_token_row(asdict(row) if is_dataclass(row) and not isinstance(row, type) else row) for row in rows)  # type: ignore[arg-type]
+    return tuple(_token_row(asdict(row) if is_dataclass(row) and not isinstance(row, type) else row) for row in rows)
 
 
 def figures_of(statistics: Statistics | Mapping[str, Any] | None) -> tuple[tuple[str, float, str], ...]:
     """(label, number, the number in words) for each figure of a `data.preview.Statistics` that is worth a line."""
     if statistics is None:
         return ()
-    known: Mapping[str, Any] = asdict(statistics) if is_dataclass(statistics) and not isinstance(statistics, type) else statistics  # type: ignore[assignment]
+    known: Mapping[str, Any] = asdict(statistics) if is_dataclass(statistics) and not isinstance(statistics, type) else statistics
     labels = (("Rows", "rows", numbers.count), ("Tokens", "tokens", numbers.count), ("Trained on", "supervised", numbers.count),
               ("Share trained", "share", numbers.percent), ("Median length", "median", numbers.figures),
               ("Longest row", "longest", numbers.count), ("Duplicate rows", "duplicates", numbers.count),
