@@ -103,7 +103,7 @@ def _parse(path: Path, text: str) -> Any:
     from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
     reader = YAML(typ="rt", pure=True)
-    reader.version = (1, 1)  # type: ignore[assignment]
+    reader.version = (1, 1)
     try:
         return reader.load(text)
     except DuplicateKeyError as error:
@@ -146,7 +146,7 @@ class _Plain:
         if hasattr(node, "items"):
             return {str(key): self._child(node, key, (*path, str(key)), node.lc.key) for key in node}
         if isinstance(node, list):
-            return [self._child(node, index, (*path, index), node.lc.item) for index in range(len(node))]
+            return [self._child(node, index, (*path, index), node.lc.item) for index in range(len(node))]  # type: ignore[attr-defined]
         return _scalar(node)
 
     def _child(self, parent: Any, key: Any, path: KeyPath, locate: Any) -> Any:

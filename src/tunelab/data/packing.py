@@ -45,15 +45,17 @@ class Batch:
 def pack(lengths: Sequence[int], capacity: int, seed: int, epoch: int) -> list[list[int]]:
     """Group sample indices into rows of at most `capacity` tokens; every index once, none split.
 
-    Best-fit decreasing (Johnson, 1973): the longest sample first, each into the fullest row that still has room. Equal
-    lengths are taken in an order drawn for this seed and epoch, and the rows come out in a drawn order, so that epochs
-    differ and the longest rows do not come first. Raises ValueError for a length outside 1..capacity.
+    Best fit (Johnson, 1973): each sample goes into the fullest row that still has room. Samples longer than a quarter of a row
+    come first, longest first, which is what makes rows full; the shorter ones follow in an order drawn for this seed and epoch, so
+    that a row is a mixture and not a collection of samples of one length. The rows come out in a drawn order. Raises ValueError for
+    a length outside 1..capacity.
     """
     for index, length in enumerate(lengths):
         if not 1 <= length <= capacity:
             raise ValueError(f"sample {index} has {length} tokens; expected 1 to {capacity}")
     generator = _generator(seed, epoch)
-    order = sorted((int(index) for index in generator.permutation(len(lengths))), key=lambda index: -lengths[index])
+    drawn = [int(index) for index in generator.permutation(len(lengths))]
+    order = sorted(drawn, key=lambda index: -lengths[index] if 4 * lengths[index] > capacity else 0)
     bins: list[list[int]] = []
     by_room: dict[int, list[int]] = {}
     open_rooms = 0  # bit r is set when some row has exactly r tokens of room

@@ -134,7 +134,7 @@ def _save_steps(config: Config, total: int, ends: tuple[int, ...]) -> tuple[int,
         return _every(_interval(run.save_steps, total), total)
     if run.saves_per_epoch is not None:
         return _parts(run.saves_per_epoch, ends)
-    return _every(DEFAULT_SAVE_STEPS, total) if run.save_strategy == "steps" else tuple(dict.fromkeys(ends))
+    return _every(DEFAULT_SAVE_STEPS, total) if run.save_strategy == "steps" else _distinct(ends)
 
 
 def _eval_steps(config: Config, total: int, ends: tuple[int, ...], logging: int) -> tuple[int, ...]:
@@ -146,7 +146,7 @@ def _eval_steps(config: Config, total: int, ends: tuple[int, ...], logging: int)
     if run.evals_per_epoch is not None:
         return _parts(run.evals_per_epoch, ends)
     if run.eval_strategy == "epoch":
-        return tuple(dict.fromkeys(ends))
+        return _distinct(ends)
     return _every(logging, total) if run.eval_strategy == "steps" else ()
 
 
@@ -160,6 +160,11 @@ def _every(interval: int, total: int) -> tuple[int, ...]:
     if total and (not steps or steps[-1] != total):
         steps.append(total)
     return tuple(steps)
+
+
+def _distinct(ends: tuple[int, ...]) -> tuple[int, ...]:
+    """The ends of epochs that have a step at all."""
+    return tuple(end for end in dict.fromkeys(ends) if end)
 
 
 def _parts(count: int, ends: tuple[int, ...]) -> tuple[int, ...]:

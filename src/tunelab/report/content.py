@@ -10,6 +10,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, is_dataclass
 from typing import Any, Literal
 
+from tunelab.config.catalogue import FIRST
+
 State = Literal["context", "trained", "end_of_turn_trained", "end_of_turn_untrained"]
 Outcome = Literal["won", "lost", "both", "neither", "not graded"]
 Unit = Literal["count", "tokens", "bytes", "seconds"]
@@ -59,6 +61,19 @@ class ConfigPart:
     text: str
     settings: tuple[SettingRow, ...] = ()
     findings: tuple[FindingRow, ...] = ()
+
+    def in_order(self) -> tuple[tuple[str, tuple[SettingRow, ...]], ...]:
+        """(heading, settings): the fifteen of the course lab (with what is in `datasets`), then others that are written, then defaults."""
+        place = {name: index for index, name in enumerate(FIRST)}
+
+        def root(one: SettingRow) -> str:
+            return one.name.split(".")[0].split("[")[0]
+
+        first = sorted((one for one in self.settings if root(one) in place), key=lambda one: place[root(one)])
+        others = [one for one in self.settings if root(one) not in place]
+        return (("The settings to know first", tuple(first)),
+                ("Also written in this config", tuple(one for one in others if one.written)),
+                ("Left at their defaults", tuple(one for one in others if not one.written)))
 
 
 @dataclass(frozen=True, slots=True)

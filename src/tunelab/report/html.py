@@ -9,10 +9,9 @@ from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
-from tunelab.config.catalogue import FIRST
 from tunelab.report import charts, numbers
 from tunelab.report.build import figures_of, token_rows
-from tunelab.report.content import ConfigPart, Content, SettingRow, TokenRow
+from tunelab.report.content import ConfigPart, Content, TokenRow
 from tunelab.report.text import differences, is_long, one_line, shown_pieces, visible
 
 if TYPE_CHECKING:
@@ -72,7 +71,7 @@ def render_html(content: Content) -> str:
     config = content.config
     values: dict[str, Any] = {
         "content": content, "groups": content.comparison.groups if content.comparison else (),
-        "lines": visible(config.text).rstrip("\n").split("\n"), "settings": settings_in_order(config), "marked": _lines_with_findings(config),
+        "lines": visible(config.text).rstrip("\n").split("\n"), "settings": config.in_order(), "marked": _lines_with_findings(config),
         "rows": [(row, shown_pieces(row.pieces)) for row in content.rows], "shown": SHOWN_PAIRS, "place": _places(content),
         "lrs": [(float(one.step), one.lr) for one in content.training.steps],
         "norms": [(float(one.step), one.grad_norm) for one in content.training.steps],
@@ -87,20 +86,6 @@ def render_preview_html(rows: Sequence[PreviewRow | Mapping[str, Any]], statisti
     shown: tuple[TokenRow, ...] = token_rows(rows)
     values = {"title": title, "rows": [(row, shown_pieces(row.pieces)) for row in shown], "statistics": figures_of(statistics)}
     return _environment().get_template("preview.html.j2").render(values)
-
-
-def settings_in_order(config: ConfigPart) -> tuple[tuple[str, tuple[SettingRow, ...]], ...]:
-    """(heading, settings): the fifteen of the course lab (with what is in `datasets`), then others that are written, then defaults."""
-    place = {name: index for index, name in enumerate(FIRST)}
-
-    def root(one: SettingRow) -> str:
-        return one.name.split(".")[0].split("[")[0]
-
-    first = sorted((one for one in config.settings if root(one) in place), key=lambda one: place[root(one)])
-    others = [one for one in config.settings if root(one) not in place]
-    return (("The settings to know first", tuple(first)),
-            ("Also written in this config", tuple(one for one in others if one.written)),
-            ("Left at their defaults", tuple(one for one in others if not one.written)))
 
 
 def relative_link(path: str) -> str | None:

@@ -1,144 +1,220 @@
-"""The report as Markdown. What came from a model, a dataset or a config is either inside a fence that it cannot close, or escaped."""
+"""`render_markdown`: the report as Markdown. Text from outside stands in code spans and fences that it cannot end, or is escaped.
+
+Safe in CommonMark and in GitHub's flavour: no HTML, link, image, mention, formula or table comes out of a model's answer.
+"""
 
 from __future__ import annotations
 
+import math
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Sequence
 
 from tunelab.report import numbers
-from tunelab.report.content import ComparisonPart, Content, Estimate, GroupPart, PairPart, TokenRow
-from tunelab.report.text import one_line, visible
+from tunelab.report.content import ComparisonPart, ConfigPart, Content, Estimate, GroupPart, PairPart, PlanPart, TokenRow, TrainingPart
+from tunelab.report.text import runs_of, shown_pieces, visible
 
-_SPECIAL = re.compile(r"([\\`*_{}\[\]()<>#+\-.!|~&:@])")
-_MARKS = {"context": "", "trained": "**", "end_of_turn_trained": "**", "end_of_turn_untrained": "~~"}
+_SPECIAL = re.compile(r"[\\`*_{}\[\]<>()#+.!|~$&:=\"'/@^-]")
+# GitHub makes a link of these without being asked, backslashes or not; in a code span it does not.
+_LINKS = re.compile(r"\S*(?:://|www\.|@|mailto:|xmpp:)\S*", re.IGNORECASE)
+_BARS = "▁▂▃▄▅▆▇█"
+_CURVE_WIDTH = 60
+_CURVE_ROWS = 12
+_SIGNS = {"gain": "▲", "loss": "▼", "unsure": "◆"}
+_TITLES = {"task": "The task", "general": "General prompts"}
 
 
 def render_markdown(content: Content) -> str:
-    """The whole report."""
-    parts = [f"# {_inline(content.title)}", f"**{_inline(content.headline)}**", *(_inline(sentence) for sentence in content.summary),
-             f"Made {content.made} with tunelab {content.tunelab}."]
-    if content.comparison:
-        parts.extend(_comparison(content.comparison))
-    parts.extend(_training(content))
-    if content.rows:
-        parts.append("## What was trained on")
-        parts.append("Trained tokens are bold; everything else is only read.")
-        parts.extend(_row(row) for row in content.rows)
-    parts.extend(_config(content))
-    parts.extend(_provenance(content))
-    return "\n\n".join(parts) + "\n"
+    """The whole report, every answer in full; it ends with a line end."""
+    parts = [f"# {escaped(content.headline)}", f"{escaped(content.title)}; {escaped(content.made)}, tunelab {escaped(content.tunelab)}",
+             *(escaped(sentence) for sentence in content.summary if sentence != content.headline)]
+    if content.training.status != "finished":
+        parts.append(f"**The run is {escaped(content.training.status)}.** {escaped(content.training.reason)}".rstrip())
+    if content.comparison is not None:
+        parts += _comparison(content.comparison)
+    parts += _training(content.training)
+    if content.plan is not None:
+        parts += _plan(content.plan)
+    parts += [*_rows(content.rows), *_config(content.config), *_provenance(content)]
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def escaped(text: str) -> str:
+    """Text on one line with every character that could mean something escaped; what a reader might turn into a link is code."""
+    flat = " ".join(visible(text).split())
+    out, at = [], 0
+    for match in _LINKS.finditer(flat):
+        out += [_backslashed(flat[at : match.start()]), code(match.group())]
+        at = match.end()
+    return "".join(out) + _backslashed(flat[at:])
+
+
+def code(text: str) -> str:
+    """A code span that its text cannot end, on one line; line ends are shown as "↵"."""
+    flat = visible(text).replace("\n", "↵").replace("\t", "⇥")
+    if not flat.strip():
+        return "(empty)"
+    ticks = "`" * (_longest_run(flat) + 1)
+    space = " " if flat[0] in "` " or flat[-1] in "` " else ""
+    return f"{ticks}{space}{flat}{space}{ticks}"
 
 
 def fenced(text: str, language: str = "") -> str:
-    """A fenced block longer than any run of backticks in the text."""
-    longest = max((len(run) for run in re.findall(r"`+", text)), default=0)
-    fence = "`" * max(3, longest + 1)
-    return f"{fence}{language}\n{visible(text)}\n{fence}"
+    """A block that its text cannot end: the fence is longer than any run of backticks in it."""
+    shown = visible(text)
+    ticks = "`" * max(3, _longest_run(shown) + 1)
+    return f"{ticks}{language}\n{shown}{'' if shown.endswith(chr(10)) else chr(10)}{ticks}"
 
 
-def _inline(text: str) -> str:
-    """Text on one line in which no character means anything to Markdown or HTML."""
-    return _SPECIAL.sub(r"\\\1", " ".join(visible(text).split()))
+def table(head: Sequence[str], rows: Iterable[Sequence[str]], numeric: int = 0) -> str:
+    """A table of cells that are Markdown already; the last `numeric` columns are set to the right. Empty without rows."""
+    lines = [f"| {' | '.join(_cell(cell) for cell in row)} |" for row in rows]
+    if not lines:
+        return ""
+    rule = ["---"] * (len(head) - numeric) + ["---:"] * numeric
+    return "\n".join([f"| {' | '.join(head)} |", f"| {' | '.join(rule)} |", *lines])
 
 
-def _table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
-    columns = list(head)
-    lines = [" | ".join(columns), " | ".join("---" for _ in columns), *(" | ".join(row) for row in rows)]
-    return "\n".join(f"| {line} |" for line in lines)
-
-
-def _comparison(part: ComparisonPart) -> Iterator[str]:
-    yield "## Did it help?"
-    for group in part.groups:
-        yield f"**{_inline(group.group)}: {_inline(group.verdict)}.** {_inline(group.sentence)}"
-        yield _rates(group)
-    for warning in part.warnings:
-        yield f"Warning: {_inline(warning)}"
+def _comparison(part: ComparisonPart) -> list[str]:
+    out = [block for group in part.groups for block in _group(part, group)]
+    if part.warnings:
+        out += ["### Read this with care", "\n".join(f"- {escaped(one)}" for one in part.warnings)]
     if part.observations:
-        yield "\n".join(f"- {_inline(one.text)}" for one in part.observations)
+        out += ["### What stands out", "\n".join(
+            f"- {escaped(one.text)}" + (f" ({', '.join(code(prompt) for prompt in one.prompt_ids)})" if one.prompt_ids else "")
+            for one in part.observations)]
     for group in part.groups:
-        yield f"## Answers side by side: {_inline(group.group)}"
-        for pair in part.of(group):
-            yield from _pair(pair)
+        pairs = part.of(group)
+        if pairs:
+            out += [f"## {_title(group)}: every answer", *(block for pair in pairs for block in _pair(pair))]
+    return out
 
 
-def _rates(group: GroupPart) -> str:
-    def shown(name: str, estimate: Estimate | None, signed: bool = False) -> list[str]:
-        words = numbers.points if signed else numbers.percent
-        if estimate is None:
-            return [name, numbers.NONE, numbers.NONE]
-        return [name, words(estimate.value), f"{words(estimate.low)} to {words(estimate.high)}"]
+def _group(part: ComparisonPart, group: GroupPart) -> list[str]:
+    measured = ((f"Base, {code(part.base)}", group.base, numbers.percent), (f"Tuned, {code(part.tuned)}", group.tuned, numbers.percent),
+                ("Difference", group.difference, numbers.points))
+    counts = (("won", group.won), ("lost", group.lost), ("both", group.both), ("neither", group.neither), ("not graded", group.not_graded))
+    chance = f"; McNemar's exact p: {numbers.p_value(group.p_value)}" if group.p_value is not None else ""
+    return [f"## {_title(group)}", f"{_SIGNS[group.tone]} **{escaped(group.short)}**",
+            escaped(group.sentence) if group.sentence != group.short else "",
+            table(("", escaped(group.measure), f"{numbers.percent(group.level)} interval"),
+                  ((name, words(value.value), _interval(value, words)) for name, value, words in measured if value is not None), 2),
+            f"{numbers.count(group.n)} prompts graded on both sides: {', '.join(f'{value} {name}' for name, value in counts)}{chance}."]
 
-    return _table((group.measure, "measured", f"{group.level:.0%} interval"),
-                  (shown("base", group.base), shown("tuned", group.tuned), shown("tuned minus base", group.difference, signed=True)))
+
+def _interval(value: Estimate, words: Callable[[float], str]) -> str:
+    return f"{words(value.low)} to {words(value.high)}"
 
 
-def _pair(pair: PairPart) -> Iterator[str]:
-    yield f"### {_inline(one_line(pair.prompt, 80))} ({_inline(pair.outcome)})"
+def _pair(pair: PairPart) -> list[str]:
+    out = [f"### {escaped(pair.outcome)}: {code(pair.id)}"]
     if pair.before:
-        yield fenced(pair.before)
-    yield fenced(pair.prompt)
+        out += ["Before the prompt:", fenced(pair.before)]
+    out += ["Prompt:", fenced(pair.prompt)]
     if pair.expected is not None:
-        yield f"Expected:\n\n{fenced(pair.expected)}"
-    for side, answer, stop, reason in (("Base", pair.base, pair.base_stop, pair.base_reason),
-                                       ("Tuned", pair.tuned, pair.tuned_stop, pair.tuned_reason)):
-        cut = " (cut at the token limit)" if stop == "length" else ""
-        why = f": {_inline(reason)}" if reason else ""
-        yield f"{side}{cut}{why}\n\n{fenced(answer)}"
+        out += ["Expected:", fenced(pair.expected)]
+    for name, text, passed, reason, stop in (("Base", pair.base, pair.base_passed, pair.base_reason, pair.base_stop),
+                                             ("Tuned", pair.tuned, pair.tuned_passed, pair.tuned_reason, pair.tuned_stop)):
+        judged = "not judged" if passed is None else "✓ passed" if passed else "✗ failed"
+        ended = {"length": ", cut at the limit", "error": ", error"}.get(stop, "")
+        out += [f"{name}: {judged}{ended}" + (f", {escaped(reason)}" if reason else ""), fenced(text) if text else "(nothing)"]
+    return out
 
 
-def _training(content: Content) -> Iterator[str]:
-    training = content.training
-    yield "## The run"
-    yield f"Status: {_inline(training.status)}. {_inline(training.reason)}".strip()
-    if training.steps:
-        shown = training.steps[:: max(1, len(training.steps) // 12)]
-        rows = [*shown, *([training.steps[-1]] if shown[-1] != training.steps[-1] else [])]
-        yield _table(("step", "loss", "learning rate", "gradient norm"),
-                     ((str(one.step), numbers.loss(one.loss), f"{one.lr:.2e}", numbers.figures(one.grad_norm)) for one in rows))
-    if training.evaluations:
-        yield _table(("after step", "evaluation loss"), ((str(one.step), numbers.loss(one.loss)) for one in training.evaluations))
-    if content.plan:
-        yield "## The plan against what happened"
-        yield _table(("", "predicted", "measured", "measured / predicted"),
-                     ((row.what, numbers.by_unit(row.predicted, row.unit), numbers.by_unit(row.measured, row.unit), numbers.times(row.ratio))
-                      for row in content.plan.rows))
-        if content.plan.memory:
-            yield _table(("memory, predicted", "size"), ((part.name, numbers.size(part.bytes)) for part in content.plan.memory))
-        yield "\n".join(f"- {_inline(one)}" for one in content.plan.assumptions)
+def _training(part: TrainingPart) -> list[str]:
+    facts = [("Steps", numbers.count(len(part.steps))), ("Tokens", numbers.count(part.tokens)),
+             ("Tokens trained on", numbers.count(part.supervised)), ("Time in steps", numbers.duration(part.seconds))]
+    if part.tokens_per_second is not None:
+        facts.append(("Tokens per second", numbers.figures(part.tokens_per_second)))
+    out = ["## The run", table(("", ""), facts, 1)]
+    if not part.steps:
+        return [*out, "No step was taken, so there is no loss curve."]
+    losses = [step.loss for step in part.steps]
+    size = max(1, math.ceil(len(part.steps) / _CURVE_ROWS))
+    shown = [*part.steps[::size], *([part.steps[-1]] if (len(part.steps) - 1) % size else [])]
+    return [
+        *out, f"Loss from {numbers.loss(losses[0])} to {numbers.loss(losses[-1])}, in nats per trained token:", fenced(_sparkline(losses)),
+        table(("Step", "Loss", "Learning rate", "Gradient norm"),
+              ((numbers.count(step.step), numbers.loss(step.loss), numbers.figures(step.lr), numbers.figures(step.grad_norm))
+               for step in shown), 3),
+        table(("After step", "Held-out loss"), ((numbers.count(one.step), numbers.loss(one.loss)) for one in part.evaluations), 1)]
 
 
-def _row(row: TokenRow) -> str:
-    """Tokens one after another; marks stand at the edges of words, where Markdown sees them."""
-    text = []
-    for piece in row.pieces:
-        mark = _MARKS[piece.state]
-        shown = _inline(piece.text.replace("\n", " ↵ "))
-        lead, tail = (" " if piece.text[:1].isspace() else ""), (" " if piece.text[-1:].isspace() else "")
-        text.append(f"{lead}{mark}{shown}{mark}{tail}" if shown else lead)
-    joined = "".join(text).replace("****", "").replace("~~~~", "")
-    return f"{_inline(row.origin)}, {row.tokens} tokens, {row.trained} trained:\n\n> {joined}"
+def _sparkline(values: Sequence[float]) -> str:
+    """A curve in one line of text: means of equal stretches; "×" for a stretch without a finite value."""
+    size = max(1, math.ceil(len(values) / _CURVE_WIDTH))
+    blocks = [[one for one in values[start : start + size] if math.isfinite(one)] for start in range(0, len(values), size)]
+    means = [sum(block) / len(block) if block else math.nan for block in blocks]
+    finite = [mean for mean in means if math.isfinite(mean)]
+    low = min(finite, default=0.0)
+    spread = (max(finite, default=0.0) - low) or 1.0
+    return "".join(_BARS[min(7, int((mean - low) / spread * 8))] if math.isfinite(mean) else "×" for mean in means)
 
 
-def _config(content: Content) -> Iterator[str]:
-    config = content.config
-    yield "## The config explained"
-    yield fenced(config.text, "yaml")
-    if config.settings:
-        yield _table(("setting", "value", "what it is", "in this run"),
-                     ((_inline(one.name), _inline(one_line(one.value)), _inline(one.says), _inline(one.here)) for one in config.settings))
-    if config.findings:
-        yield "What check says:"
-        yield "\n".join(f"- {_inline(one.severity)} {_inline(one.code)}{f', line {one.line}' if one.line else ''}: {_inline(one.message)}"
-                        for one in config.findings)
+def _plan(part: PlanPart) -> list[str]:
+    rows = ((escaped(row.what), numbers.by_unit(row.predicted, row.unit), numbers.by_unit(row.measured, row.unit), numbers.times(row.ratio))
+            for row in part.rows)
+    out = ["## The plan against what happened", table(("What", "Predicted", "Measured", "Measured / predicted"), rows, 3)]
+    if part.memory:
+        out += ["### Predicted memory at its peak",
+                table(("Part", "Size"), ((escaped(one.name), numbers.size(one.bytes)) for one in part.memory), 1)]
+    if part.assumptions:
+        out += ["### What the plan took for granted", "\n".join(f"- {escaped(one)}" for one in part.assumptions)]
+    return out
 
 
-def _provenance(content: Content) -> Iterator[str]:
-    yield "## Where it comes from"
-    if content.origin:
-        yield _table(("base weights", ""), ((_inline(name), _inline(value)) for name, value in content.origin.items()))
-    facts = (*content.training.machine, *content.training.versions)
-    if facts:
-        yield _table(("made with", ""), ((_inline(name), _inline(value)) for name, value in facts))
+def _rows(rows: Sequence[TokenRow]) -> list[str]:
+    if not rows:
+        return []
+    out = ["## What it was trained on",
+           "The model learns to write what stands between ⟦ and ⟧ and only reads the rest; ↵ is a line end, · a trailing space."]
+    for row in rows:
+        marked = ((state in ("trained", "end_of_turn_trained"), text) for state, text in runs_of(shown_pieces(row.pieces)))
+        text = "".join(f"⟦{text}⟧" if trained else text for trained, text in marked).replace("⟧⟦", "")
+        counts = f": {numbers.count(row.trained)} of {numbers.count(row.tokens)} tokens trained" if row.tokens else ""
+        out += [f"{code(row.origin)}{counts}", fenced(text)]
+    return out
+
+
+def _config(part: ConfigPart) -> list[str]:
+    out = ["## The config, explained", code(part.file), fenced(part.text, "yaml")]
+    for heading, settings in part.in_order():
+        cells = ((code(one.name), code(one.value), str(one.line) if one.line is not None else "" if one.written else "default",
+                  escaped(one.says), escaped(one.here)) for one in settings)
+        if settings:
+            out += [f"### {heading}", table(("Setting", "Value", "Line", "What it is", "In this run"), cells)]
+    if part.findings:
+        out += ["### Findings", "\n".join(
+            f"- **{escaped(one.severity)} {escaped(one.code)}**{f', line {one.line}' if one.line is not None else ''}: {escaped(one.message)}"
+            + (f" Edit: {code(one.fix)}" if one.fix else "") for one in part.findings)]
+    return out
+
+
+def _provenance(content: Content) -> list[str]:
+    out = ["## Where it all comes from"]
+    compared = content.comparison.settings if content.comparison else ()
+    for heading, facts in (("Base weights", tuple((content.origin or {}).items())), ("How the models were compared", compared),
+                           ("Machine", content.training.machine), ("Versions", content.training.versions)):
+        if facts:
+            out += [f"### {heading}", table(("", ""), ((escaped(name), escaped(value)) for name, value in facts))]
     if content.sources:
-        yield _table(("file", "holds"), ((_inline(source.path), _inline(source.says)) for source in content.sources))
+        out += ["### Files", table(("File", "Path", "What it holds"),
+                                   ((escaped(one.label), code(one.path), escaped(one.says)) for one in content.sources))]
+    return out
+
+
+def _title(group: GroupPart) -> str:
+    return _TITLES.get(group.group) or escaped(group.group)
+
+
+def _backslashed(text: str) -> str:
+    return _SPECIAL.sub(lambda match: "\\" + match.group(), text)
+
+
+def _cell(markdown: str) -> str:
+    """A cell's text: a bar ends the cell, in code spans too, unless an odd number of backslashes stands before it."""
+    return re.sub(r"(\\*)\|", lambda match: match.group() if len(match.group(1)) % 2 else match.group(1) + "\\|", markdown)
+
+
+def _longest_run(text: str) -> int:
+    """The length of the longest run of backticks."""
+    return max((len(run) for run in re.findall("`+", text)), default=0)

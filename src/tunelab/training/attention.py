@@ -35,9 +35,6 @@ def segment_attention(module: torch.nn.Module, query: torch.Tensor, key: torch.T
         raise NotImplementedError(f"{type(module).__name__} does not pass attention arguments on, so packed samples cannot be kept apart")
     if options.get("softcap") is not None:
         raise NotImplementedError(f"{type(module).__name__} caps its attention scores, which packed attention does not do")
-    groups = query.shape[1] // key.shape[1]
-    if groups > 1:
-        key, value = key.repeat_interleave(groups, dim=1), value.repeat_interleave(groups, dim=1)
     dropout = options.get("dropout", 0.0) if module.training else 0.0
     window = options.get("sliding_window")
     parts = []
@@ -45,7 +42,7 @@ def segment_attention(module: torch.nn.Module, query: torch.Tensor, key: torch.T
         mask = _window_mask(end - start, window, query.device) if window is not None and end - start > window else None
         parts.append(functional.scaled_dot_product_attention(
             query[:, :, start:end], key[:, :, start:end], value[:, :, start:end], attn_mask=mask, dropout_p=dropout,
-            is_causal=mask is None, scale=options.get("scaling")))
+            is_causal=mask is None, scale=options.get("scaling"), enable_gqa=query.shape[1] != key.shape[1]))
     return torch.cat(parts, dim=2).transpose(1, 2), None
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,7 +11,7 @@ from tunelab.config.sections.data import Dataset
 from tunelab.data.formats import FORMATS, Context, find_format, known_types
 from tunelab.data.formats.completion import was_cut
 from tunelab.data.sample import IGNORE, Origin, Row, Sample
-from tunelab.data.tokenizer import TextTokenizer
+from tunelab.data.tokenizer import TextTokenizer, load_tokenizer
 from tunelab.errors import ConfigError, DataError
 
 
@@ -192,3 +193,35 @@ def test_unknown_types_come_with_the_edit(name: str, edit: str) -> None:
 def test_a_tokenizer_without_template_says_so(tokenizer: TextTokenizer) -> None:
     with pytest.raises(ConfigError, match="no chat template"):
         FORMATS["chat_template"](Row({"messages": TALK}, Origin(3, "x", 1)), Dataset(path="x", type="chat_template"), Context(tokenizer, 9))
+
+
+def test_alpaca_keeps_one_bos(tokenizer_folder: Path) -> None:
+    from tokenizers.processors import TemplateProcessing
+
+    tokenizer = load_tokenizer(tokenizer_folder)
+    tokenizer.backend.post_processor = TemplateProcessing(single="<|im_start|> $A", special_tokens=[("<|im_start|>", 1)])
+    [sample] = tokenise(tokenizer, {"instruction": "Say", "output": "red"}, type="alpaca")
+    assert sample.input_ids[0] == tokenizer.bos_id and sample.input_ids.count(1) == 1
+
+
+def spaced(tokenizer: TextTokenizer, before_end: str, messages: list[dict[str, str]]) -> str:
+    """The row, marked, in a template that prints something between a turn's text and its end."""
+    template = "{% for m in messages %}{{ m.role }}:{{ m.content }}" + before_end + "<|im_end|>{% endfor %}"
+    dataset = Dataset(path="x", type="chat_template")
+    [sample] = FORMATS["chat_template"](Row({"messages": messages}, Origin(0, "x", 1)), dataset, Context(tokenizer, 512, False, template))
+    return marked(tokenizer, sample)
+
+
+def test_the_end_belongs_to_a_turn_when_it_is_near(tokenizer: TextTokenizer) -> None:
+    messages = [{"role": "assistant", "content": "one"}]
+    assert spaced(tokenizer, "\n", messages) == "assistant:{one}\n{<|im_end|>}"
+    assert spaced(tokenizer, "\n\n\n", messages) == "assistant:{one}\n\n\n{<|im_end|>}"
+    assert spaced(tokenizer, "\n\n\n\n", messages) == "assistant:{one}\n\n\n\n<|im_end|>"
+
+
+def test_an_empty_answer_teaches_nothing_not_even_to_stop(tokenizer: TextTokenizer) -> None:
+    template = "{% for m in messages %}{{ eos_token }}{{ m.content }}{% endfor %}{{ last }}"
+    dataset = Dataset(path="x", type="chat_template")
+    row = Row({"messages": [{"role": "assistant", "content": ""}]}, Origin(0, "x", 1))
+    [sample] = FORMATS["chat_template"](row, dataset, Context(tokenizer, 512, False, template))
+    assert (sample.input_ids, sample.labels) == ((2,), (IGNORE,))

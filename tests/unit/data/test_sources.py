@@ -96,6 +96,13 @@ def test_a_folder_is_read_in_order_and_by_split(tmp_path: Path) -> None:
     assert "split train" in failure(tmp_path, split="test", data_files="train-b.jsonl").message
 
 
+def test_the_file_name_outweighs_its_folders(tmp_path: Path) -> None:
+    write(tmp_path, "test-set/train.jsonl", JSONL)
+    write(tmp_path, "validation/part-0.jsonl", '{"text": "held out"}\n')
+    assert read(tmp_path) == ROWS
+    assert read(tmp_path, split="validation") == [{"text": "held out"}]
+
+
 def test_a_folder_of_two_formats_needs_a_choice(tmp_path: Path) -> None:
     write(tmp_path, "a.jsonl", JSONL)
     write(tmp_path, "b.csv", "text\nblue\n")
