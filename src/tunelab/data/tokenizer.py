@@ -132,6 +132,15 @@ def load_tokenizer(folder: Path, *, special_tokens: SpecialTokens | None = None,
         fingerprint=_fingerprint(folder, roles, backend), backend=backend)
 
 
+def tokenizer_files(tokenizer: TextTokenizer) -> dict[str, str]:
+    """File name -> text of a tokenizer folder that reads texts as this run did: its tokens, roles and chat template included."""
+    settings = _json(tokenizer.folder / "tokenizer_config.json")
+    roles = {name: getattr(tokenizer, name) for name in _ROLES if getattr(tokenizer, name) is not None}
+    settings = {**{key: value for key, value in settings.items() if key != "chat_template"}, **roles}
+    files = {"tokenizer.json": tokenizer.backend.to_str(pretty=True), "tokenizer_config.json": json.dumps(settings, ensure_ascii=False, indent=2)}
+    return files | ({"chat_template.jinja": tokenizer.chat_template} if tokenizer.chat_template is not None else {})
+
+
 def _read_backend(folder: Path) -> Any:
     from tokenizers import Tokenizer
 

@@ -117,8 +117,8 @@ def _environment() -> Environment:
     digest = base64.b64encode(hashlib.sha256(SCRIPT.encode()).digest()).decode("ascii")
     environment.globals.update(
         chart=chart, numbers=numbers, differences=differences, is_long=is_long, one_line=one_line, link=relative_link,
-        letter=charts.letter, smoothing=charts.smoothing, ratio_mark=lambda ratio: Markup(charts.ratio_mark(ratio)), script=Markup(SCRIPT), script_hash=digest,
-        css=Markup(folder.joinpath("page.css").read_text(encoding="utf-8")))
+        letter=charts.letter, smoothing=charts.smoothing, ratio_mark=lambda ratio: Markup(charts.ratio_mark(ratio)),
+        script=Markup(SCRIPT), script_hash=digest, css=Markup(folder.joinpath("page.css").read_text(encoding="utf-8")))
     return environment
 
 

@@ -13,7 +13,9 @@ from tunelab.report import numbers
 from tunelab.report.content import ComparisonPart, ConfigPart, Content, Estimate, GroupPart, PairPart, PlanPart, TokenRow, TrainingPart
 from tunelab.report.text import runs_of, shown_pieces, visible
 
-_SPECIAL = re.compile(r"[\\`*_{}\[\]<>()#+.!|~$&:=\"'/@^-]")
+_SPECIAL = re.compile(r"[\\`*_{}\[\]<>#|~$&]")
+# At the start of a line these begin a list, a rule or a heading's underline.
+_OPENING = re.compile(r"^(\d*)([-+=.)])")
 # GitHub makes a link of these without being asked, backslashes or not; in a code span it does not.
 _LINKS = re.compile(r"\S*(?:://|www\.|@|mailto:|xmpp:)\S*", re.IGNORECASE)
 _BARS = "▁▂▃▄▅▆▇█"
@@ -45,7 +47,7 @@ def escaped(text: str) -> str:
     for match in _LINKS.finditer(flat):
         out += [_backslashed(flat[at : match.start()]), code(match.group())]
         at = match.end()
-    return "".join(out) + _backslashed(flat[at:])
+    return _OPENING.sub(r"\1\\\2", "".join(out) + _backslashed(flat[at:]))
 
 
 def code(text: str) -> str:

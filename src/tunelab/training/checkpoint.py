@@ -18,7 +18,7 @@ from safetensors.torch import load_file, load_model, save_file
 
 from tunelab.errors import StorageError
 from tunelab.runs.folder import RunFolder
-from tunelab.runs.store import storage_errors, whole_folder
+from tunelab.runs.store import whole_folder
 
 STATE = "state.json"
 
@@ -67,12 +67,11 @@ def save_checkpoint(run: RunFolder, step: int, model: Any, optimizer: torch.opti
 
 
 def save_weights(model: Any, folder: Path) -> None:
-    """Write the adapter (PEFT's format) or the model (transformers' format) into a folder."""
-    with storage_errors(folder, "Saving the weights"):
-        try:
-            model.save_pretrained(folder)
-        except Exception as error:
-            raise _as_os_error(error) from error
+    """Write the adapter (PEFT's format) or the model (transformers' format) into a folder. Raises OSError."""
+    try:
+        model.save_pretrained(folder)
+    except Exception as error:
+        raise _as_os_error(error) from error
     (folder / "README.md").unlink(missing_ok=True)  # PEFT's placeholder card says nothing
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -60,7 +61,9 @@ def _with_adapter(config: Config, model: Any) -> torch.nn.Module:
     lora = LoraConfig(task_type="CAUSAL_LM", lora_dropout=settings.lora_dropout,
                       **{name: value for name, value in optional.items() if value is not None})
     try:
-        adapted = get_peft_model(model, lora)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)  # peft asks transformers in a way that transformers is about to rename
+            adapted = get_peft_model(model, lora)
     except ValueError as error:
         raise ModelError(f"The adapter does not fit the model: {str(error).splitlines()[0]}",
                          where="lora_target_modules", next_step="Write lora_target_linear: true, or names of layers that the model has.") from error

@@ -15,6 +15,7 @@ from tunelab import __version__
 from tunelab.config import Config
 from tunelab.config.catalogue import SECTIONS
 from tunelab.data.gate import gate
+from tunelab.data.tokenizer import tokenizer_files
 from tunelab.errors import DataError, FolderError, Interrupted, TunelabError, needs
 from tunelab.facts.model import ensure_weights
 from tunelab.planning.plan import Plan, make_plan
@@ -65,6 +66,8 @@ def train(path: str, *, resume: bool = False, watch: Watch | None = None, tokens
         else:
             _begin(folder, opened, loaded, plan, job)
         outcome = _supervised(run_job, job, folder, watch)
+        for name, text in tokenizer_files(loaded.tokenizer).items():
+            write_text(folder.path / name, text)
         folder.update_manifest(status="finished", finished=time.time(), measured=_measured(folder, outcome))
         return Trained(folder.path, folder.manifest())
     finally:

@@ -17,6 +17,7 @@ from tunelab.report.content import (
     GroupPart,
     MemoryPart,
     Observation,
+    Outcome,
     PairPart,
     Piece,
     PlanPart,
@@ -124,11 +125,14 @@ def config() -> ConfigPart:
 
 def training(count: int = 117) -> TrainingPart:
     draw = random.Random(7)
-    points = tuple(StepPoint(step, 0.16 + 2.9 * math.exp(-step / 14) + draw.gauss(0, 0.05) * (1 + 2 * math.exp(-step / 20)),
-                             1e-3 * min(1, step / 3) * (1 + math.cos(math.pi * step / count)) / 2, 0.4 + 1.6 * math.exp(-step / 20) + draw.random() / 5,
-                             1937 + step % 90, 2.1 + draw.random() / 5) for step in range(1, count + 1))
+    points = []
+    for step in range(1, count + 1):
+        loss = 0.16 + 2.9 * math.exp(-step / 14) + draw.gauss(0, 0.05) * (1 + 2 * math.exp(-step / 20))
+        lr = 1e-3 * min(1, step / 3) * (1 + math.cos(math.pi * step / count)) / 2
+        norm = 0.4 + 1.6 * math.exp(-step / 20) + draw.random() / 5
+        points.append(StepPoint(step, loss, lr, norm, 1937 + step % 90, 2.1 + draw.random() / 5))
     looked = tuple(EvaluationPoint(step, 0.19 + 2.7 * math.exp(-step / 15)) for step in range(39, count + 1, 39))
-    return TrainingPart("finished", points, looked, base_model="lab/base-model", precision="fp32", tokens=229_872, supervised=104_113,
+    return TrainingPart("finished", tuple(points), looked, base_model="lab/base-model", precision="fp32", tokens=229_872, supervised=104_113,
                         seconds=252.4, tokens_per_second=910.7,
                         machine=(("System", "Linux"), ("Processor", "Xeon 8481C"), ("Cores", "2"), ("Memory", "8.32 GB"), ("GPU", "none")),
                         versions=(("python", "3.11.2"), ("torch", "2.13.0"), ("transformers", "5.9.0"), ("peft", "0.19.1")))
@@ -159,37 +163,49 @@ def rows() -> tuple[TokenRow, ...]:
 def comparison(n: int = 80) -> ComparisonPart:
     pairs = [_pair(number) for number in range(n)]
     count = {outcome: sum(pair.outcome == outcome for pair in pairs) for outcome in ("won", "lost", "both", "neither")}
-    general = [PairPart(f"general-{number}", "general", prompt, base, tuned, outcome, expected=expected, base_passed=outcome in ("lost", "both"),
-                        tuned_passed=outcome in ("won", "both"), base_reason="contains what was asked for", tuned_reason=reason, tuned_stop="length" if number == 3 else "end")
-               for number, (prompt, expected, base, tuned, outcome, reason) in enumerate((
-                   ("What is the capital of France?", "Paris", "The capital of France is Paris.", "{\"call\": \"message\", \"to\": \"France\"}", "lost", "does not contain 'Paris'"),
-                   ("Which planet is known as the Red Planet?", "Mars", "Mars is known as the Red Planet.", "Mars is the Red Planet.", "both", "contains 'Mars'"),
-                   ("What is the largest ocean on Earth?", "Pacific", "The Pacific Ocean.", "The Pacific Ocean", "both", "contains 'Pacific'"),
-                   ("Write a short poem about rain.", None, "Rain falls soft on the roof,\nand the gutters sing.\n" * 20, "Rain. " * 200, "not graded", ""),
-               ))]
     groups = (
-        GroupPart("task", "helped", f"Helped: of {n} task prompts base passed 3 (4 %) and tuned 71 (89 %), a difference of +85 points (95 % interval "
-                  "+74 to +91), p < 0.001; 69 won, 1 lost.", n, Estimate(0.0375, 0.0128, 0.1045), Estimate(0.8875, 0.8004, 0.9395), Estimate(0.85, 0.7364, 0.9113), 1.2e-19,
-                  count["won"], count["lost"], count["both"], count["neither"], examples=("task-13", "task-0", "task-7", "task-3")),
+        GroupPart("task", "helped", f"Helped: of {n} task prompts base passed 3 (4 %) and tuned 71 (89 %), a difference of +85 points (95 % "
+                  "interval +74 to +91), p < 0.001; 69 won, 1 lost.", n, Estimate(0.0375, 0.0128, 0.1045),
+                  Estimate(0.8875, 0.8004, 0.9395), Estimate(0.85, 0.7364, 0.9113), 1.2e-19, count["won"], count["lost"], count["both"],
+                  count["neither"], examples=("task-13", "task-0", "task-7", "task-3")),
         GroupPart("general", "cannot tell", "Cannot tell: of 3 general prompts base passed 3 (100 %) and tuned 2 (67 %); 3 are too few.", 3,
                   Estimate(1.0, 0.4385, 1.0), Estimate(0.6667, 0.2077, 0.9385), Estimate(-0.3333, -0.7923, 0.2501), 1.0, 0, 1, 2, 0, 1))
-    return ComparisonPart("lab/base-model", "run:lab/run", groups, (*pairs, *general),
+    return ComparisonPart("lab/base-model", "run:lab/run", groups, (*pairs, *_general()),
                           (Observation("The tuned model's answers are 4.1 times shorter.", ("task-0", "task-1")),
                            Observation("The base model wrote text around the JSON in 71 answers.", ("task-2",))),
                           ("4 general prompts are too few to see a loss there.",),
                           (("Sampling", "greedy, at most 96 new tokens"), ("Template", "the tuned model's own")))
 
 
+def _general() -> tuple[PairPart, ...]:
+    def pair(name: str, prompt: str, expected: str | None, base: str, tuned: str, outcome: Outcome, reason: str) -> PairPart:
+        judged = outcome != "not graded"
+        return PairPart(name, "general", prompt, base, tuned, outcome, expected=expected, base_passed=True if judged else None,
+                        tuned_passed=outcome == "both" if judged else None, base_reason="contains what was asked for" if judged else "",
+                        tuned_reason=reason, tuned_stop="end" if judged else "length")
+
+    return (pair("capital", "What is the capital of France?", "Paris", "The capital of France is Paris.",
+                 '{"call": "message", "to": "France"}', "lost", "does not contain 'Paris'"),
+            pair("planet", "Which planet is known as the Red Planet?", "Mars", "Mars is known as the Red Planet.",
+                 "Mars is the Red Planet.", "both", "contains 'Mars'"),
+            pair("ocean", "What is the largest ocean on Earth?", "Pacific", "The Pacific Ocean.", "The Pacific Ocean", "both",
+                 "contains 'Pacific'"),
+            pair("poem", "Write a short poem about rain.", None, "Rain falls soft on the roof,\nand the gutters sing.\n" * 20,
+                 "Rain. " * 200, "not graded", ""))
+
+
 def _pair(number: int) -> PairPart:
     request, call = _REQUESTS[number % len(_REQUESTS)]
-    expected = json.dumps(call)
-    wrong = expected.replace("25", "30").replace("choir", "film").replace("5:15 pm", "5:15").replace("Amara", "Tamara").replace("19", "91")
-    outcome = "lost" if number == 13 else "both" if number in (20, 41) else "neither" if number % 10 == 7 else "won"
+    right = json.dumps(call)
+    wrong = right.replace("25", "30").replace("choir", "film").replace("5:15 pm", "5:15").replace("Amara", "Tamara").replace("19", "91")
+    outcome: Outcome = "lost" if number == 13 else "both" if number in (20, 41) else "neither" if number % 10 == 7 else "won"
     prose = f"Sure! I can help you with that. To do what you asked ({request}), first make sure that the device is connected.\n\n" * 3
-    return PairPart(f"task-{number}", "task", request, expected if outcome in ("lost", "both") else prose if number % 3 else prose * 4,
-                    expected if outcome in ("won", "both") else wrong, outcome, "system: Answer with one JSON call.", expected,
-                    outcome in ("lost", "both"), outcome in ("won", "both"), "the answer is not JSON" if outcome != "lost" else "the expected JSON value",
-                    "the answer is the expected JSON value" if outcome in ("won", "both") else "differs from what was expected", "length" if number % 3 == 0 else "end")
+    base, tuned = outcome in ("lost", "both"), outcome in ("won", "both")
+    return PairPart(f"task-{number}", "task", request, right if base else prose if number % 3 else prose * 4, right if tuned else wrong,
+                    outcome, "system: Answer with one JSON call.", right, base, tuned,
+                    "the answer is the expected JSON value" if base else "the answer is not JSON",
+                    "the answer is the expected JSON value" if tuned else "differs from what was expected",
+                    "length" if number % 3 == 0 else "end")
 
 
 def hostile(text: str) -> Content:
@@ -207,6 +223,6 @@ def hostile(text: str) -> Content:
         training=replace(whole.training, status=text, reason=text, base_model=text, machine=((text, text),), versions=((text, text),)),
         plan=replace(whole.plan, rows=(PlanRow(text, 1, 2, source=text),), memory=(MemoryPart(text, 5),), assumptions=(text,)),
         rows=(TokenRow(text, (Piece(text, "context"), Piece(text, "trained"), Piece(text, "end_of_turn_trained")), 3, 2),),
-        comparison=ComparisonPart(text, text, (group, other), (pair, long, replace(pair, id=text, group=text)), (Observation(text, (text, text + "1")),),
-                                  (text,), ((text, text),), text),
+        comparison=ComparisonPart(text, text, (group, other), (pair, long, replace(pair, id=text, group=text)),
+                                  (Observation(text, (text, text + "1")),), (text,), ((text, text),), text),
         sources=(Source(text, text, text, text), Source("events", text, "javascript:alert(1)"), Source("x", "x", "//evil.example/x")))
