@@ -21,6 +21,9 @@ from tunelab.runs.store import write_text
 from tunelab.workflow.compare import Compared, open_comparison
 from tunelab.workflow.explain import explain
 
+SHOWN_PROMPTS = 6
+"""How many prompts an observation names; the answers themselves are all in the report."""
+
 
 @dataclass(frozen=True, slots=True)
 class Reported:
@@ -51,7 +54,7 @@ def make_content(folder: RunFolder, compared: Compared | None, beside: Path) -> 
     manifest = folder.manifest()
     training = build.training_part(folder)
     part = _comparison_part(compared) if compared is not None else None
-    name = str((manifest.get("base_model") or {}).get("name", "the base model"))
+    name = str((build.origin_part(manifest) or {}).get("model", "the base model"))
     return Content(
         title=f"Fine-tuning {Path(name).name or name}", made=datetime.now(UTC).date().isoformat(), tunelab=__version__,
         summary=_summary(manifest, name, part), config=_config_part(folder, manifest), training=training, plan=build.plan_part(manifest),
@@ -94,7 +97,7 @@ def _comparison_part(compared: Compared) -> ComparisonPart:
     settings = [("answers", "greedy" if sampling.temperature == 0 else f"temperature {sampling.temperature:g}, seed {sampling.seed}"),
                 ("longest answer", f"{sampling.max_new_tokens} tokens")]
     settings.extend((key, str(value)) for key, value in sides["tuned"].items() if key in {"dtype", "device", "runner"})
-    observations = tuple(Observation(one.text, one.prompt_ids) for one in compared.observations)
+    observations = tuple(Observation(one.text, one.prompt_ids[:SHOWN_PROMPTS]) for one in compared.observations)
     return ComparisonPart(_side(sides["base"]), _side(sides["tuned"]), tuple(_group(one, compared) for one in compared.verdicts),
                           tuple(_pair(one) for one in compared.comparison.records), observations, compared.warnings, tuple(settings))
 
