@@ -6,7 +6,6 @@ import json
 from pathlib import Path
 
 from tests.helpers.tiny import write_config, write_data
-
 from tunelab.runs.events import EventLog
 from tunelab.runs.folder import RunFolder
 

@@ -70,8 +70,8 @@ def intervals(group: GroupPart, width: int = 720, base: str = "base", tuned: str
 
     parts = [_axis([(share(tick), numbers.percent(tick)) for tick in (0, 0.25, 0.5, 0.75, 1)], top - 16, top + gap + 14)]
     for row, (name, kind, value) in enumerate((("Base", "base", group.base), ("Tuned", "tuned", group.tuned))):
-        parts.append(_whisker(share, value, top + row * gap, kind, name, numbers.percent(value.value), width - right + 12,
-                              f"{base if kind == 'base' else tuned}: {_interval(value, numbers.percent)}"))
+        about = f"{base if kind == 'base' else tuned}: {_interval(value, numbers.percent)}"
+        parts.append(_whisker(share, value, top + row * gap, kind, (name, numbers.percent(value.value), about), width - right + 12))
     height = top + gap + 34
     if group.difference is not None:
         y = height + 34
@@ -83,9 +83,9 @@ def intervals(group: GroupPart, width: int = 720, base: str = "base", tuned: str
         marks = [(signed(tick), numbers.points(tick).removesuffix(" points")) for tick in (-1, -0.5, 0, 0.5, 1)]
         zero = f'x1="{signed(0):.1f}" x2="{signed(0):.1f}"'
         parts += [_axis(marks, y - 18, y + 14), f'<line class="zero" {zero} y1="{y - 18}" y2="{y + 14}"/>',
-                  _whisker(signed, group.difference, y, group.tone, "Difference" if width >= 500 else "Change",
-                           words if width >= 500 else words.replace("points", "pts"), width - right + 12,
-                           f"difference, tuned minus base: {_interval(group.difference, numbers.points)}")]
+                  _whisker(signed, group.difference, y, group.tone,
+                           ("Difference" if width >= 500 else "Change", words if width >= 500 else words.replace("points", "pts"),
+                            f"difference, tuned minus base: {_interval(group.difference, numbers.points)}"), width - right + 12)]
         height = y + 34
     words = f"{group.measure}: base {_interval(group.base, numbers.percent)}; tuned {_interval(group.tuned, numbers.percent)}"
     return _svg(width, height, "intervals", words, parts)
@@ -279,8 +279,12 @@ def _end_labels(frame: _Frame, raw: Sequence[XY], held_out: Sequence[XY]) -> str
     return "".join(_text(frame.width - _RIGHT + 7, y, words, kind) for y, words, kind in labels)
 
 
-def _whisker(place: Callable[[float], float], value: Estimate, y: float, kind: str, name: str, words: str, at: float, about: str) -> str:
-    """A dot (a square for the base, a diamond for a difference) on the line of its interval."""
+def _whisker(place: Callable[[float], float], value: Estimate, y: float, kind: str, said: tuple[str, str, str], at: float) -> str:
+    """A dot (a square for the base, a diamond for a difference) on the line of its interval.
+
+    `said`: the name at the left, the value in words (at x = `at`), and what a hover tells.
+    """
+    name, words, about = said
     x, low, high = place(value.value), place(value.low), place(value.high)
     shape = (f'<rect class="dot" x="{x - 6:.1f}" y="{y - 6}" width="12" height="12"/>' if kind == "base" else
              f'<circle class="dot" cx="{x:.1f}" cy="{y}" r="7"/>' if kind == "tuned" else

@@ -40,6 +40,7 @@ def write_text(path: Path, text: str) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
         try:
+            Path(name).chmod(_mode(0o666))
             with os.fdopen(handle, "w", encoding="utf-8", newline="\n") as file:
                 file.write(text)
                 file.flush()
@@ -75,6 +76,7 @@ def whole_folder(path: Path, doing: str) -> Iterator[Path]:
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
         try:
+            temporary.chmod(_mode(0o777))
             yield temporary
             for file in temporary.rglob("*"):
                 if file.is_file():
@@ -93,6 +95,13 @@ def remove_leftovers(folder: Path, name: str) -> None:
     for leftover in folder.glob(f".{name}*"):
         if leftover.is_dir():
             shutil.rmtree(leftover, ignore_errors=True)
+
+
+def _mode(wanted: int) -> int:
+    """Permissions as any new file gets them; temporary ones are private until they have their name."""
+    mask = os.umask(0)
+    os.umask(mask)
+    return wanted & ~mask
 
 
 def _flush(path: Path) -> None:

@@ -83,7 +83,7 @@ def _summary(manifest: Mapping[str, Any], name: str, comparison: ComparisonPart 
     if measured:
         said.append(f"It took {measured['steps']:,} steps and {measured['seconds'] / 60:.1f} minutes, {measured['tokens']:,} tokens at "
                     f"{measured['tokens_per_second']:,.0f} tokens per second, with {measured['peak_memory_bytes'] / 1e9:.2f} GB of memory at most.")
-        said.append(f"The loss fell from {measured['first_loss']:.3f} to {measured['last_loss']:.3f} nats per token.")
+        said.append(f"The loss went from {measured['first_loss']:.3f} to {measured['last_loss']:.3f} nats per token.")
     else:
         said.append(f"The run is {manifest.get('status', 'not finished')}.")
     if comparison is not None and comparison.warnings:
@@ -127,7 +127,7 @@ def _pair(record: Record) -> PairPart:
     base, tuned = record.base, record.tuned
     return PairPart(
         id=record.prompt.id, group=record.prompt.group, prompt=prompt, base=base.text if base else "", tuned=tuned.text if tuned else "",
-        outcome=outcome, before=before, expected=expected if isinstance(expected, str) else None,
+        outcome=outcome, before=before, expected=expected if expected is None or isinstance(expected, str) else json.dumps(expected),
         base_passed=record.base_grade.passed if record.base_grade else None,
         tuned_passed=record.tuned_grade.passed if record.tuned_grade else None,
         base_reason=record.base_grade.reason if record.base_grade else "", tuned_reason=record.tuned_grade.reason if record.tuned_grade else "",

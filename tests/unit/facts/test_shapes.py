@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-
 from tests.unit.planning.cases import SMOL
+
 from tunelab.errors import ModelError
 from tunelab.facts.shapes import LinearLayer, read_header, read_shapes
 

@@ -7,8 +7,8 @@ from dataclasses import asdict
 from pathlib import Path
 
 import pytest
-
 from tests.unit.planning.cases import LAPTOP, read, smol_shapes
+
 from tunelab.config.catalogue import FIRST, catalogue
 from tunelab.errors import UsageError
 from tunelab.planning.explain import Explanation, explain, explain_key

@@ -6,9 +6,9 @@ import re
 from pathlib import Path
 
 import pytest
-
 from tests.conftest import ROOT, SHARED
 from tests.unit.planning.cases import A100, LAPTOP
+
 from tunelab.config import Severity, read_config
 from tunelab.config.source import read_source
 from tunelab.planning.explain import explain

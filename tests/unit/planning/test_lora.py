@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-
 from tests.unit.planning.cases import read, smol_shapes
+
 from tunelab.planning.lora import target_layers, trainable_parameters
 
 ALL = "lora_target_modules: [q_proj, k_proj, v_proj, o_proj, gate_proj, up_proj, down_proj]"

@@ -7,8 +7,8 @@ from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
-
 from tests.unit.planning.cases import A100, FAST_CPU, LAPTOP, T4, read, smol_shapes
+
 from tunelab.facts.dataset import DataFacts
 from tunelab.planning.memory import MemoryPlan, estimate_memory
 from tunelab.planning.plan import make_plan

@@ -6,8 +6,8 @@ import math
 from pathlib import Path
 
 import pytest
-
 from tests.unit.planning.cases import read
+
 from tunelab.config.sections.optimisation import Scheduler
 from tunelab.planning.steps import SCHEDULES, StepPlan, plan_steps
 

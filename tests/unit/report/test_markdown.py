@@ -9,7 +9,7 @@ from markdown_it import MarkdownIt
 from markdown_it.token import Token
 from tests.unit.report.samples import HOSTILE, hostile, sample
 
-from tunelab.report.markdown import code, escaped, fenced, render_markdown
+from tunelab.report.markdown import code, escaped, fenced, render_markdown, table
 
 _SAFE = {"heading", "paragraph", "inline", "text", "softbreak", "strong", "code_inline", "fence", "bullet_list", "list_item", "table", "thead",
          "tbody", "tr", "th", "td", "text_special"}
@@ -83,8 +83,8 @@ def test_trained_tokens_stand_between_marks() -> None:
     assert '⟦{"call": "light", "room": "garage", "level": 25}<|im_end|>⟧↵' in render_markdown(sample())
 
 
-def test_tables_keep_their_columns_when_cells_hold_bars() -> None:
-    rows = [line for line in render_markdown(hostile("a|b\\|c `|` d")).splitlines() if line.startswith("| ")]
-    assert rows
-    tokens = _tokens(render_markdown(hostile("a|b\\|c `|` d")))
-    assert [token.type for token in tokens].count("td_open") == [token.type for token in _tokens(render_markdown(hostile("x")))].count("td_open")
+@pytest.mark.parametrize("text", ["a|b", "|", "``|``", "a\\\\|b"])
+def test_a_bar_in_a_cell_does_not_end_it(text: str) -> None:
+    tokens = _tokens(table(("one", "two"), [(code(text), escaped(text))]))
+    cells = [tokens[index + 1] for index, token in enumerate(tokens) if token.type == "td_open"]
+    assert ["".join(one.content for one in cell.children or ()) for cell in cells] == [text, text]
