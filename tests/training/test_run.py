@@ -219,3 +219,13 @@ def test_a_full_disk_while_saving_is_a_sentence_and_loses_nothing(tiny_model: Pa
     whole = train(str(write_config(tmp_path / "whole.yml", tiny_model, data, tmp_path / "whole", num_epochs=6, lora_r=32)))
     resumed = train(str(config), resume=True)
     assert _losses(resumed.folder) == _losses(whole.folder)
+
+
+def test_resuming_from_a_named_checkpoint_gives_the_same_losses(tiny_model: Path, tmp_path: Path, data: Path) -> None:
+    whole = train(str(write_config(tmp_path / "whole.yml", tiny_model, data, tmp_path / "whole")))
+    train(str(write_config(tmp_path / "config.yml", tiny_model, data, tmp_path / "run")))
+    named = write_config(tmp_path / "config.yml", tiny_model, data, tmp_path / "run", resume_from_checkpoint=str(tmp_path / "run" / "checkpoint-3"))
+    assert _losses(train(str(named)).folder) == _losses(whole.folder)
+    missing = write_config(tmp_path / "config.yml", tiny_model, data, tmp_path / "run", resume_from_checkpoint=str(tmp_path / "nowhere"))
+    with pytest.raises(FolderError, match="no whole checkpoint"):
+        train(str(missing))

@@ -28,9 +28,9 @@ def plain(text: str) -> str:
     return _CONTROL.sub(lambda match: f"\\x{ord(match.group()):02x}", text)
 
 
-def print_json(value: Any) -> None:
+def print_json(value: Any, *, one_line: bool = False) -> None:
     """Print a dataclass, mapping or list as JSON on standard output."""
-    json.dump(value, sys.stdout, default=_encode, ensure_ascii=False, indent=2)
+    json.dump(value, sys.stdout, default=_encode, ensure_ascii=False, indent=None if one_line else 2)
     sys.stdout.write("\n")
 
 

@@ -27,7 +27,7 @@ def train(
     with training_watch(as_json) as watch:
         result = run(config, resume=resume, watch=watch)
     if as_json:
-        print_json(result)
+        print_json({"event": "result", "folder": result.folder, "manifest": result.manifest}, one_line=True)
     else:
         show_trained(console(), result)
 

@@ -1,45 +1,9 @@
-"""Samples to batches: which samples share a row, and the arrays that a model reads.
-
-Packing lays whole samples end to end; the arrays say where each begins, so that the model can keep them apart.
-"""
+"""Samples to batches: which samples share a row and a micro-batch. Packing lays whole samples end to end; none is split."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
-
-from tunelab.data.sample import IGNORE, Sample
-
-if TYPE_CHECKING:
-    from numpy import int64
-    from numpy.typing import NDArray
-
-    Grid = NDArray[int64]
-
-
-@dataclass(frozen=True, slots=True)
-class Batch:
-    """One micro batch; every array is int64 of shape (rows, length).
-
-    `position_ids` restart at 0 with each sample and are 0 on padding; `segment_ids` number the samples of a row 1, 2, 3...
-    and are 0 on padding. Labels are not shifted; the first token of each sample has no label.
-    """
-
-    input_ids: Grid
-    labels: Grid
-    position_ids: Grid
-    segment_ids: Grid
-
-    @property
-    def supervised(self) -> int:
-        """How many tokens carry loss."""
-        return int((self.labels != IGNORE).sum())
-
-    @property
-    def tokens(self) -> int:
-        """How many tokens are not padding."""
-        return int((self.segment_ids > 0).sum())
+from typing import Any
 
 
 def pack(lengths: Sequence[int], capacity: int, seed: int, epoch: int) -> list[list[int]]:
@@ -86,33 +50,6 @@ def plan_epoch(lengths: Sequence[int], *, packing: bool, sequence_len: int, micr
     else:
         rows = [[int(index)] for index in _generator(seed, epoch).permutation(len(lengths))]
     return [rows[start:start + micro_batch_size] for start in range(0, len(rows), micro_batch_size)]
-
-
-def collate(rows: Sequence[Sequence[Sample]], *, pad_id: int, pad_to: int | None = None) -> Batch:
-    """Lay the samples of each row end to end and fill up at the right to the longest row, or to `pad_to`.
-
-    Raises ValueError when a row is longer than `pad_to`.
-    """
-    import numpy as np
-
-    longest = max((sum(len(sample.input_ids) for sample in row) for row in rows), default=0)
-    length = longest if pad_to is None else pad_to
-    if longest > length:
-        raise ValueError(f"a row has {longest} tokens; expected at most {length}")
-    shape = (len(rows), length)
-    ids, labels = np.full(shape, pad_id, dtype=np.int64), np.full(shape, IGNORE, dtype=np.int64)
-    positions, segments = np.zeros(shape, dtype=np.int64), np.zeros(shape, dtype=np.int64)
-    for number, row in enumerate(rows):
-        start = 0
-        for segment, sample in enumerate(row, start=1):
-            end = start + len(sample.input_ids)
-            ids[number, start:end] = sample.input_ids
-            # The model shifts labels by one, so a sample's first label would be asked of the sample before it.
-            labels[number, start + 1:end] = sample.labels[1:]
-            positions[number, start:end] = np.arange(end - start)
-            segments[number, start:end] = segment
-            start = end
-    return Batch(ids, labels, positions, segments)
 
 
 def _generator(seed: int, epoch: int) -> Any:

@@ -18,13 +18,13 @@ from accelerate import Accelerator
 
 from tunelab.config import Config
 from tunelab.data.sample import Sample
-from tunelab.errors import Interrupted, RunError
+from tunelab.errors import FolderError, Interrupted, RunError
 from tunelab.planning.schedule import Schedule
 from tunelab.runs.events import EventLog
 from tunelab.runs.events import evaluations as events_of_evaluations
 from tunelab.runs.folder import RunFolder
 from tunelab.training.batch import MicroBatch, lay_out
-from tunelab.training.checkpoint import RandomState, load_checkpoint, newest_whole, save_checkpoint, save_result
+from tunelab.training.checkpoint import RandomState, is_whole, load_checkpoint, newest_whole, save_checkpoint, save_result
 from tunelab.training.interrupt import StopRequest
 from tunelab.training.loss import summed_loss, takes_logits_to_keep
 from tunelab.training.memory import peak_memory_bytes, reset_peak
@@ -220,6 +220,9 @@ def _resume(config: Config, run: RunFolder, model: Any, optimizer: torch.optim.O
             events.append("resumed", step=0, durable=True)
             return 0, RandomState.now()
         folder = newest[1]
+    elif not is_whole(folder):
+        raise FolderError("This is no whole checkpoint (its state.json is missing or its files do not match it).", where=str(folder),
+                          next_step="Name another in resume_from_checkpoint, or leave the key out and use --resume: it takes the newest whole one.")
     step, random = load_checkpoint(folder, model, optimizer)
     events.append("resumed", step=step, checkpoint=folder.name, durable=True)
     return step, random

@@ -82,7 +82,8 @@ def prepare_job(opened: Opened, *, resume: bool = False) -> tuple[Loaded, Job]:
     model = opened.model_or_raise()
     weights = ensure_weights(model)
     loaded = load_data(config, model)
-    problems = gate(loaded.prepared, loaded.tokenizer)
+    asked_for = any(dataset.train_on_eos == "none" for dataset in config.data.datasets)  # then the person has asked for just that
+    problems = [problem for problem in gate(loaded.prepared, loaded.tokenizer) if not (asked_for and problem.code == "untrained_end")]
     if problems:
         raise DataError(" ".join(problem.message for problem in problems), where="datasets", next_step=problems[0].fix)
     tokenizer = loaded.tokenizer

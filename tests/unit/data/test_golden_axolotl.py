@@ -11,9 +11,8 @@ from pydantic import ValidationError
 
 from tunelab.config.sections.data import Dataset
 from tunelab.data.formats import FORMATS, Context
-from tunelab.data.packing import collate
 from tunelab.data.prepare import held_out_count, shard, shuffled
-from tunelab.data.sample import IGNORE, Origin, Row, Sample
+from tunelab.data.sample import Origin, Row
 from tunelab.data.templates import SUPPORTED, resolve_template
 from tunelab.data.tokenizer import TextTokenizer, load_tokenizer
 from tunelab.errors import DataError, TunelabError
@@ -89,30 +88,3 @@ def test_order_split_and_shards_are_equal(golden: dict[str, Any], seed: int) -> 
     order = shuffled(rows, seed)
     assert {"train": order[:border], "eval": order[border:]} == pipeline[f"split_0.1_seed{seed}"]
 
-
-def rows_of(pipeline: dict[str, Any], *numbers: int) -> list[Sample]:
-    rows = [pipeline["packing_rows_after_filters"][number] for number in numbers]
-    return [Sample(tuple(row["input_ids"]), tuple(row["labels"]), Origin(0, "x", 1)) for row in rows]
-
-
-@pytest.mark.parametrize("length", [16, 64])
-def test_packed_batches_are_equal(golden: dict[str, Any], length: int) -> None:
-    pipeline = golden["pipeline"]
-    expected = pipeline[f"collate_V2BatchSamplerDataCollatorForSeq2Seq_{length}"]
-    batch = collate([rows_of(pipeline, 0, 1), rows_of(pipeline, 2)], pad_id=2, pad_to=length)
-    assert batch.input_ids.tolist() == expected["input_ids"]
-    assert batch.labels.tolist() == expected["labels"]
-    assert batch.segment_ids.tolist() == expected["attention_mask"]
-    real = batch.segment_ids > 0  # on padding, where no position is read, tunelab writes 0
-    assert batch.position_ids[real].tolist() == [position for row, kept in zip(expected["position_ids"], real.tolist(), strict=True)
-                                                 for position, is_real in zip(row, kept, strict=True) if is_real]
-
-
-def test_an_unpacked_batch_is_equal(golden: dict[str, Any]) -> None:
-    pipeline = golden["pipeline"]
-    expected = pipeline["collate_unpacked_8"]
-    batch = collate([rows_of(pipeline, 0), rows_of(pipeline, 1)], pad_id=2, pad_to=8)
-    assert batch.input_ids.tolist() == expected["input_ids"]
-    assert batch.labels.tolist() == expected["labels"]
-    assert (batch.segment_ids > 0).astype(int).tolist() == expected["attention_mask"]
-    assert IGNORE == -100

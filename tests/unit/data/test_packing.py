@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tunelab.data.packing import collate, pack, plan_epoch
+from tunelab.data.packing import pack, plan_epoch
 from tunelab.data.sample import IGNORE, Origin, Sample
 
 LENGTHS = st.lists(st.integers(1, 64), max_size=200)
@@ -60,27 +60,3 @@ def test_an_epoch_holds_every_sample_once(lengths: list[int], packing: bool, mic
     assert all(len(rows) == micro for rows in batches[:-1])
     assert not batches or 1 <= len(batches[-1]) <= micro
     assert packing or all(len(row) == 1 for rows in batches for row in rows)
-
-
-def test_collate_restarts_positions_and_masks_each_first_label() -> None:
-    batch = collate([[sample(5, 6, 7), sample(8, 9)], [sample(4, 4, trained=False)]], pad_id=0, pad_to=6)
-    assert batch.input_ids.tolist() == [[5, 6, 7, 8, 9, 0], [4, 4, 0, 0, 0, 0]]
-    assert batch.labels.tolist() == [[-100, 6, 7, -100, 9, -100], [-100] * 6]
-    assert batch.position_ids.tolist() == [[0, 1, 2, 0, 1, 0], [0, 1, 0, 0, 0, 0]]
-    assert batch.segment_ids.tolist() == [[1, 1, 1, 2, 2, 0], [1, 1, 0, 0, 0, 0]]
-    assert (batch.supervised, batch.tokens) == (3, 7)
-    assert all(array.dtype == np.int64 for array in (batch.input_ids, batch.labels, batch.position_ids, batch.segment_ids))
-
-
-@given(st.lists(st.lists(st.integers(1, 5), min_size=1, max_size=4), min_size=1, max_size=4))
-def test_collate_counts_what_the_samples_count(shape: list[list[int]]) -> None:
-    rows = [[sample(*range(10, 10 + length)) for length in row] for row in shape]
-    batch = collate(rows, pad_id=0)
-    assert batch.input_ids.shape == (len(rows), max(map(sum, shape)))
-    assert batch.supervised == sum(one.supervised for row in rows for one in row)
-    assert batch.tokens == sum(map(sum, shape))
-
-
-def test_a_row_longer_than_the_padding_is_our_bug() -> None:
-    with pytest.raises(ValueError, match="at most 2"):
-        collate([[sample(1, 2, 3)]], pad_id=0, pad_to=2)

@@ -34,7 +34,8 @@ def fake_nvidia_smi(folder: Path, text: str) -> None:
 
 @pytest.mark.skipif(sys.platform == "win32", reason="a shell script stands in for nvidia-smi")
 @pytest.mark.parametrize(("capability", "visible", "gpus", "fast"), [
-    ("8.0", None, 2, True), ("7.5", None, 2, False), ("8.0", "1", 1, True), ("8.0", "", 0, None), ("8.0", "-1", 0, None), ("8.0", "GPU-uuid", 2, True)])
+    ("8.0", None, 2, True), ("7.5", None, 2, False), ("8.0", "1", 1, True),
+    ("8.0", "", 0, None), ("8.0", "-1", 0, None), ("8.0", "GPU-uuid", 2, True)])
 def test_gpus_are_asked_for_and_hidden_ones_left_out(capability: str, visible: str | None, gpus: int, fast: bool | None, tmp_path: Path,
                                                      monkeypatch: pytest.MonkeyPatch) -> None:
     fake_nvidia_smi(tmp_path, f"echo 'NVIDIA X, 1000 MiB, {capability}'; echo 'NVIDIA Y, 2000 MiB, {capability}'")
