@@ -229,3 +229,29 @@ def test_resuming_from_a_named_checkpoint_gives_the_same_losses(tiny_model: Path
     missing = write_config(tmp_path / "config.yml", tiny_model, data, tmp_path / "run", resume_from_checkpoint=str(tmp_path / "nowhere"))
     with pytest.raises(FolderError, match="no whole checkpoint"):
         train(str(missing))
+
+
+def test_bfloat16_trains_to_nearly_the_same_losses(tiny_model: Path, tmp_path: Path, data: Path) -> None:
+    exact = train(str(write_config(tmp_path / "exact.yml", tiny_model, data, tmp_path / "exact", max_steps=3)))
+    half = train(str(write_config(tmp_path / "half.yml", tiny_model, data, tmp_path / "half", max_steps=3, bf16=True)))
+    assert half.manifest["precision"] == "bf16"
+    for (_, one, _), (_, other, _) in zip(_losses(exact.folder), _losses(half.folder), strict=True):
+        assert one != other
+        assert other == pytest.approx(one, rel=0.02)
+
+
+def test_gradient_checkpointing_changes_memory_and_not_the_losses(tiny_model: Path, tmp_path: Path, data: Path) -> None:
+    plain = train(str(write_config(tmp_path / "plain.yml", tiny_model, data, tmp_path / "plain", max_steps=3)))
+    again = train(str(write_config(tmp_path / "again.yml", tiny_model, data, tmp_path / "again", max_steps=3, gradient_checkpointing=True)))
+    for (_, one, _), (_, other, _) in zip(_losses(plain.folder), _losses(again.folder), strict=True):
+        assert other == pytest.approx(one, rel=1e-5)
+
+
+def test_a_loss_that_is_not_finite_stops_the_run_with_the_setting_to_lower(tiny_model: Path, tmp_path: Path, data: Path) -> None:
+    from tunelab.errors import RunError
+
+    config = write_config(tmp_path / "config.yml", tiny_model, data, tmp_path / "run", learning_rate=1e30, max_grad_norm=0, warmup_steps=0)
+    with pytest.raises(RunError, match="loss became") as caught:
+        train(str(config))
+    assert "learning_rate" in str(caught.value.next_step)
+    assert RunFolder(tmp_path / "run").manifest()["status"] == "failed"

@@ -6,6 +6,7 @@ YAML is read as 1.1, which is what Axolotl's parser reads (`yes`, `no`, `on`, `o
 from __future__ import annotations
 
 import re
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -105,7 +106,9 @@ def _parse(path: Path, text: str) -> Any:
     reader = YAML(typ="rt", pure=True)
     reader.version = (1, 1)
     try:
-        return reader.load(text)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # `2e-4` is text in YAML 1.1, as the library says; the setting's type makes it a number
+            return reader.load(text)
     except DuplicateKeyError as error:
         mark = error.problem_mark
         name = re.search(r'key "(.+?)" with', str(error.problem or ""))
