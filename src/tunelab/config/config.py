@@ -33,7 +33,7 @@ _HARMLESS = ("wandb_", "mlflow_", "use_mlflow", "comet_", "use_comet", "trackio_
              "include_tokens_per_second", "save_safetensors", "save_only_model", "group_by_length", "hf_use_auth_token", "low_cpu_mem_usage",
              "is_llama_derived_model", "is_mistral_derived_model", "is_falcon_derived_model", "is_qwen_derived_model", "liger_",
              "cut_cross_entropy", "chunked_cross_entropy", "tokenizer_use_fast", "eval_table_size", "eval_max_new_tokens", "device",
-             "local_rank", "world_size", "axolotl_config_path", "experimental_skip_move_to_device")
+             "local_rank", "world_size", "type_of_model", "axolotl_config_path", "experimental_skip_move_to_device")
 
 
 @dataclass(frozen=True)
