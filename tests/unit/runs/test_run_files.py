@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import pytest
@@ -17,7 +16,7 @@ def test_writing_replaces_a_file_whole_and_leaves_nothing_beside_it(tmp_path: Pa
     write_text(tmp_path / "a" / "file.txt", "old")
     write_text(tmp_path / "a" / "file.txt", "new ü\n")
     assert (tmp_path / "a" / "file.txt").read_bytes() == "new ü\n".encode()
-    assert os.listdir(tmp_path / "a") == ["file.txt"]
+    assert [path.name for path in (tmp_path / "a").iterdir()] == ["file.txt"]
 
 
 def test_a_file_gets_the_permissions_of_any_new_file(tmp_path: Path) -> None:
@@ -33,7 +32,7 @@ def test_what_fails_on_the_way_leaves_the_old_folder(tmp_path: Path) -> None:
         (folder / "weights").write_text("half")
         raise RuntimeError
     assert (tmp_path / "checkpoint-1" / "weights").read_text() == "old"
-    assert os.listdir(tmp_path) == ["checkpoint-1"]
+    assert [path.name for path in tmp_path.iterdir()] == ["checkpoint-1"]
 
 
 def test_a_full_device_is_a_sentence(tmp_path: Path) -> None:
