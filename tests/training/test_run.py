@@ -255,3 +255,10 @@ def test_a_loss_that_is_not_finite_stops_the_run_with_the_setting_to_lower(tiny_
         train(str(config))
     assert "learning_rate" in str(caught.value.next_step)
     assert RunFolder(tmp_path / "run").manifest()["status"] == "failed"
+
+
+@pytest.mark.parametrize("targets", [{"lora_target_modules": ["q_proj"]}, {"lora_target_modules": ["q_proj"], "lora_target_linear": None},
+                                     {"lora_target_linear": None}, {"lora_target_linear": None, "lora_target_modules": r".*mlp\..*_proj"}])
+def test_the_plan_counts_the_parameters_that_are_trained(tiny_model: Path, tmp_path: Path, data: Path, targets: dict[str, object]) -> None:
+    result = train(str(write_config(tmp_path / "config.yml", tiny_model, data, tmp_path / "run", max_steps=1, **targets)))
+    assert result.manifest["plan"]["trainable"] == result.manifest["measured"]["trainable_parameters"] > 0

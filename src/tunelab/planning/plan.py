@@ -148,7 +148,8 @@ def _disk(config: Config, shapes: ModelShapes | None, steps: StepPlan | None) ->
     trained = trainable_parameters(config, shapes)
     states = 0 if config.optimisation.optimizer == "sgd" else 2
     kept = min(_saves(steps), config.run.save_total_limit or _saves(steps))
-    small = 400 * steps.total + 100_000  # a line per step, and the run's papers
+    # A line per step, the run's papers, and a copy of the tokenizer (SmolLM2's tokenizer.json: 72 bytes a token).
+    small = 400 * steps.total + 100_000 + 72 * shapes.vocab_size
     return 4 * trained * (1 + kept * (1 + states)) + small
 
 

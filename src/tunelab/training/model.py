@@ -54,7 +54,7 @@ def _with_adapter(config: Config, model: Any) -> torch.nn.Module:
     settings = config.adapter
     if settings.lora_model_dir is not None:
         return PeftModel.from_pretrained(model, settings.lora_model_dir, is_trainable=True)
-    targets = "all-linear" if settings.lora_target_linear and not settings.lora_target_modules else settings.lora_target_modules
+    targets = "all-linear" if settings.lora_target_linear else settings.lora_target_modules  # with both, as in Axolotl, all of them
     optional = {"r": settings.lora_r, "lora_alpha": settings.lora_alpha, "target_modules": targets,
                 "modules_to_save": settings.lora_modules_to_save, "rank_pattern": settings.lora_rank_pattern,
                 "alpha_pattern": settings.lora_alpha_pattern, "fan_in_fan_out": settings.lora_fan_in_fan_out}

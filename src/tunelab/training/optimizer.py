@@ -16,7 +16,7 @@ def build_optimizer(config: Config, parameters: list[tuple[str, torch.nn.Paramet
         {"params": [p for _, p in parameters if p.ndim < 2], "weight_decay": 0.0},
     ]
     groups = [group for group in groups if group["params"]]
-    if settings.optimizer in {"adamw_torch", "adamw_torch_fused", "adamw_hf"}:
+    if settings.optimizer in {"adamw_torch", "adamw_torch_fused"}:
         betas = (0.9 if settings.adam_beta1 is None else settings.adam_beta1, 0.999 if settings.adam_beta2 is None else settings.adam_beta2)
         return torch.optim.AdamW(groups, lr=settings.learning_rate, betas=betas, eps=settings.adam_epsilon or 1e-8,
                                  fused=settings.optimizer == "adamw_torch_fused")

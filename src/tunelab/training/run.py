@@ -15,6 +15,7 @@ from typing import Any
 
 import torch
 from accelerate import Accelerator
+from accelerate.state import AcceleratorState
 
 from tunelab.config import Config
 from tunelab.data.sample import Sample
@@ -149,6 +150,7 @@ def first_steps(job: Job, count: int) -> list[StepRecord]:
 
 
 def _accelerator(job: Job) -> Accelerator:
+    AcceleratorState._reset_state()  # its precision is one for the whole process; a second run may want another
     return Accelerator(mixed_precision=None if job.precision == "fp32" else job.precision, cpu=not torch.cuda.is_available())
 
 

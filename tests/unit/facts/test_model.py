@@ -61,7 +61,10 @@ def test_a_folder_without_config_says_what_it_is(tmp_path: Path, model: Path) ->
 
 
 @pytest.mark.parametrize("name", ["./nowhere", "/no/such/folder", "a/b/c", "../x", "has space", "~/nothing-like-this"])
-def test_a_path_that_is_not_there_is_named_in_full_and_not_asked_for_on_the_hub(name: str) -> None:
+def test_a_path_that_is_not_there_is_named_in_full_and_not_asked_for_on_the_hub(
+        name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
     with pytest.raises(ModelError, match="is not a Hub id") as error:
         find_model(name)
     assert str(Path(name).expanduser().absolute()) in error.value.message
