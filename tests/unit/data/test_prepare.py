@@ -47,6 +47,13 @@ def test_empty_and_endless_completions_are_counted(make_config: MakeConfig, line
     assert (counts.read, counts.too_short, counts.cut) == (3, 1, 1)
 
 
+def test_empty_conversations_are_left_out_and_counted(make_config: MakeConfig, lines: Lines, tokenizer: TextTokenizer) -> None:
+    path = lines([*rows(5), {"messages": []}])
+    config = make_config([{"path": str(path), "type": "chat_template"}], sequence_len=64)
+    counts = prepare(config, tokenizer).counts
+    assert (counts.read, counts.kept, counts.too_short) == (6, 5, 1)
+
+
 def test_order_follows_the_seed(make_config: MakeConfig, lines: Lines, tokenizer: TextTokenizer) -> None:
     datasets = [{"path": str(lines(rows(20))), "type": "chat_template"}]
     default = order(prepare(make_config(datasets), tokenizer))

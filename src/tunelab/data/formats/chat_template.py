@@ -37,13 +37,15 @@ class _Printed:
 def tokenise(row: Row, dataset: Dataset, context: Context) -> list[Sample]:
     """One sample: the printed conversation, with loss on the turns to train and, by train_on_eos, on the tokens that end them.
 
-    Nothing is cut. Raises DataError when the row holds no conversation or the template refuses it, ConfigError when there is
+    Nothing is cut; an empty list of messages becomes an empty sample. Raises DataError when the row holds no conversation or the template refuses it, ConfigError when there is
     no template.
     """
     template = context.template
     if template is None:
         raise ConfigError("The tokenizer has no chat template, and type: chat_template needs one.",
                           where=f"datasets[{row.origin.dataset}].type", next_step="Set one: chat_template: chatml")
+    if row.values.get(dataset.field_messages or "messages") == []:
+        return [Sample((), (), row.origin)]  # real data has empty conversations: left out as too short, and counted
     turns, tools = conversation(row, dataset, template), tools_of(row)
     try:
         printed = _print(turns, lambda some: context.tokenizer.render(some, template=template, tools=tools), context)
