@@ -37,8 +37,8 @@ class _Printed:
 def tokenise(row: Row, dataset: Dataset, context: Context) -> list[Sample]:
     """One sample: the printed conversation, with loss on the turns to train and, by train_on_eos, on the tokens that end them.
 
-    Nothing is cut; an empty list of messages becomes an empty sample. Raises DataError when the row holds no conversation or the template refuses it, ConfigError when there is
-    no template.
+    Nothing is cut; an empty list of messages becomes an empty sample. Raises DataError when the row holds no conversation or the
+    template refuses it, ConfigError when there is no template.
     """
     template = context.template
     if template is None:
