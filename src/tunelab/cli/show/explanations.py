@@ -12,10 +12,7 @@ from tunelab.workflow.explain import Explained
 
 def show_explanations(out: Console, result: Explained) -> None:
     """Print each setting: name and value, what it is, what it does in this run."""
-    section = ""
     for item in result.explanations:
-        if item.section != section and not result.in_depth:
-            section = item.section
         place = f"  line {item.line}" if item.line else ("  not written: default" if result.path else "")
         value = f" = {plain(item.shown)}" if result.path else ""
         out.print(Text.assemble((item.name, "bold cyan"), (value, "bold"), (place, "dim")))
