@@ -55,13 +55,14 @@ _STATES: tuple[State, ...] = ("context", "trained", "end_of_turn_trained", "end_
 def training_part(run: RunFolder) -> TrainingPart:
     """What the run did, from its events and manifest. Raises FolderError when the folder holds no run, StorageError when it is damaged."""
     manifest = run.manifest()
+    events = steps(run.events_path)
     done = tuple(StepPoint(event["step"], _number(event["loss"]), _number(event["lr"]), _number(event["grad_norm"]), event["tokens"],
-                           _number(event["seconds"])) for event in steps(run.events_path))
+                           _number(event["seconds"])) for event in events)
     looked = tuple(EvaluationPoint(event["step"], _number(event["loss"])) for event in evaluations(run.events_path))
     measured = manifest.get("measured") or {}
     seconds = measured.get("seconds", sum(point.seconds for point in done))
     tokens = measured.get("tokens", sum(point.tokens for point in done))
-    supervised = measured.get("supervised", sum(event.get("supervised", 0) for event in steps(run.events_path)))
+    supervised = measured.get("supervised", sum(event.get("supervised", 0) for event in events))
     return TrainingPart(
         status=str(manifest.get("status", "unknown")), reason=str(manifest.get("reason") or ""), steps=done, evaluations=looked,
         base_model=str((manifest.get("base_model") or {}).get("name", "")), precision=str(manifest.get("precision", "")), tokens=tokens,

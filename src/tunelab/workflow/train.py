@@ -22,7 +22,7 @@ from tunelab.planning.plan import Plan, make_plan
 from tunelab.planning.precision import precision
 from tunelab.runs.events import EventLog, evaluations, steps
 from tunelab.runs.folder import RunFolder, open_for_training
-from tunelab.runs.store import write_json, write_text
+from tunelab.runs.store import read_json, write_json, write_text
 from tunelab.workflow.opening import Loaded, Opened, load_data, open_config
 from tunelab.workflow.preview import preview_of
 
@@ -128,16 +128,10 @@ def _begin(folder: RunFolder, opened: Opened, loaded: Loaded, plan: Plan, job: J
         tunelab=__version__, status="running", started=time.time(),
         config={"path": str(opened.source.path), "sha256": hashlib.sha256(text.encode()).hexdigest(), "sections": _sections(config)},
         base_model={"name": config.model.base_model, "folder": str(opened.model_or_raise().folder),
-                    "origin": _read_origin(origin)},
+                    "origin": read_json(origin) if origin.exists() else None},
         data={"fingerprint": _fingerprint(loaded), "counts": asdict(loaded.prepared.counts)},
         plan=asdict(plan), precision=job.precision, machine=asdict(opened.machine), versions=_versions(),
         findings=[asdict(finding) for finding in opened.findings])
-
-
-def _read_origin(path: Path) -> Any:
-    from tunelab.runs.store import read_json
-
-    return read_json(path) if path.exists() else None
 
 
 def _sections(config: Config) -> dict[str, Any]:

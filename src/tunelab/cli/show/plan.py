@@ -6,10 +6,11 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from tunelab.cli.output import duration, plain, size
+from tunelab.cli.output import plain
 from tunelab.cli.show.findings import show_findings
 from tunelab.planning.memory import MemoryPlan
 from tunelab.planning.plan import Plan
+from tunelab.report.numbers import duration, size
 from tunelab.workflow.plan import Planned
 
 PARTS = (("weights", "blue"), ("adapter", "cyan"), ("gradients", "magenta"), ("optimizer", "yellow"), ("activations", "green"),

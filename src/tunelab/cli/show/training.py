@@ -5,7 +5,7 @@ from __future__ import annotations
 from rich.console import Console
 from rich.table import Table
 
-from tunelab.cli.output import duration, size
+from tunelab.report.numbers import duration, size
 from tunelab.workflow.train import Trained
 
 
