@@ -11,9 +11,9 @@ from tunelab.cli.output import ConfigPath, Json, console, print_json
 
 
 def _complete_keys(incomplete: str) -> list[str]:
-    from tunelab.config.catalogue import catalogue
+    from tunelab.config.catalogue import key_names
 
-    return [name for name in catalogue() if name.startswith(incomplete)]
+    return [name for name in key_names() if name.startswith(incomplete)]
 
 
 def explain(
@@ -37,24 +37,68 @@ def explain(
 
 def check(
     configs: Annotated[list[str], typer.Argument(metavar="CONFIG...", help="One or more config files.", show_default=False)],
+    fix: Annotated[bool, typer.Option("--fix", help="Make the edits that keep the meaning; comments and order stay.")] = False,
+    unsafe: Annotated[bool, typer.Option("--unsafe-fixes", help="With --fix: make the other edits too.")] = False,
+    select: Annotated[list[str] | None, typer.Option("--select", help="Only these rules: codes or their beginning, comma-separated.")] = None,
+    ignore: Annotated[list[str] | None, typer.Option("--ignore", help="Not these rules. In the file: # tunelab: ignore TL301")] = None,
     as_json: Json = False,
+    as_sarif: Annotated[bool, typer.Option("--sarif", help="Print a SARIF 2.1.0 log, for code-scanning services.")] = False,
 ) -> None:
     """What is wrong, ignored, deprecated or risky, on which line, and what is the edit?
 
-    Exit code 0: nothing stops a run; 2: at least one error. Example: `tunelab check examples/handout.yml`
-    """
-    from tunelab.cli.show.findings import show_findings, show_summary
-    from tunelab.workflow.check import check as run
+    Exit code 0: the config is right (`blocked` says what this version or machine cannot run); 2: at least one error.
 
-    results = [run(path) for path in configs]
-    if as_json:
-        print_json(results if len(results) > 1 else results[0])
+    Examples: `tunelab check examples/handout.yml`, `tunelab check --fix old.yml`, `tunelab check configs/*.yml --ignore TL1,TL801`
+    """
+    from tunelab.cli.show.findings import sarif, show_findings, show_fixed, show_summary
+    from tunelab.workflow.check import check as run
+    from tunelab.workflow.check import fix as mend
+
+    wanted, unwanted = _codes(select), _codes(ignore)
+    fixed = [mend(path, wanted, unwanted, unsafe=unsafe) for path in configs] if fix or unsafe else []
+    results = [one.checked for one in fixed] or [run(path, wanted, unwanted) for path in configs]
+    if as_sarif:
+        from tunelab import __version__
+        from tunelab.planning.rules import all_rules
+
+        print_json(sarif([(result.path, result.findings) for result in results], all_rules(), __version__))
+    elif as_json:
+        said = fixed or results
+        print_json(said if len(said) > 1 else said[0])
     else:
         out = console()
-        for result in results:
+        for index, result in enumerate(results):
+            if fixed:
+                show_fixed(out, result.path, fixed[index].applied)
             show_findings(out, result.path, result.findings)
             show_summary(out, result.path, result.findings)
     raise typer.Exit(0 if all(result.ok for result in results) else 2)
+
+
+def rule(
+    code: Annotated[str | None, typer.Argument(metavar="[CODE]", help="A rule such as TL301; all of them when left out.", show_default=False)] = None,
+    as_json: Json = False,
+) -> None:
+    """What does a rule of `check` look for, and why?
+
+    Examples: `tunelab rule`, `tunelab rule TL301`
+    """
+    from tunelab.cli.show.rules import rule_as_data, show_rule, show_rules
+    from tunelab.planning.rules import all_rules
+    from tunelab.workflow.check import rule_of
+
+    rules = all_rules() if code is None else (rule_of(code),)
+    if as_json:
+        data = [rule_as_data(one) for one in rules]
+        print_json(data if code is None else data[0])
+    elif code is None:
+        show_rules(console(), rules)
+    else:
+        show_rule(console(), rules[0])
+
+
+def _codes(values: list[str] | None) -> tuple[str, ...]:
+    return tuple(code.strip() for value in values or () for code in value.split(",") if code.strip())
 
 
 def plan(
@@ -103,5 +147,5 @@ def preview(
 
 def add_to(app: typer.Typer) -> None:
     """Register the verbs of this file."""
-    for verb in (explain, check, plan, preview):
+    for verb in (explain, check, rule, plan, preview):
         app.command()(verb)

@@ -1,20 +1,22 @@
 """The catalogue of keys: what every setting is called, takes, defaults to and means.
 
-It is read off the section classes, so a key has one home. `axolotl_keys` adds the names that Axolotl 0.21.0 knows and
-that no section has yet: they are told apart from misspelt ones.
+A key that tunelab reads has its home in a section class; every other key of the dialect has it in the key table (`known`). A key is
+honoured exactly when a section holds it and says so.
 """
 
 from __future__ import annotations
 
+import re
 import types
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
-from importlib import resources
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from pydantic.fields import FieldInfo
 
+from tunelab.config import value_types
+from tunelab.config.known import KnownKey, known_keys, words
 from tunelab.config.sections.adapter import AdapterSection
 from tunelab.config.sections.data import DataSection
 from tunelab.config.sections.hardware import HardwareSection
@@ -40,7 +42,11 @@ FIRST = ("base_model", "datasets", "tokenizer_type", "sequence_len", "sample_pac
 
 @dataclass(frozen=True, slots=True)
 class Key:
-    """One key of the dialect: `name` is dotted, with [] for list items ("datasets[].type")."""
+    """One key of the dialect: `name` is dotted, with [] for list items ("datasets[].type").
+
+    `section` is the section class that holds its value, or the room of the key table when none does. `takes` is what tunelab takes in
+    words, `dialect` what Axolotl takes; `status`, `replaced_by` and `plugin` as in `known.KnownKey`.
+    """
 
     name: str
     section: str
@@ -48,21 +54,20 @@ class Key:
     default: Any
     required: bool
     setting: Setting
+    dialect: str = ""
+    status: str = ""
+    replaced_by: str = ""
+    plugin: str = ""
 
-
-@dataclass(frozen=True, slots=True)
-class AxolotlKey:
-    """A key that Axolotl 0.21.0 knows; `status` is "", "deprecated" or "removed"."""
-
-    name: str
-    takes: str
-    status: str
-    replaced_by: str
+    @property
+    def top(self) -> str:
+        """The top-level key that it belongs to."""
+        return re.split(r"[.\[]", self.name)[0]
 
 
 @cache
-def catalogue() -> Mapping[str, Key]:
-    """All keys that tunelab has a section for, by dotted name."""
+def typed_keys() -> Mapping[str, Key]:
+    """The keys that a section holds, by dotted name: those that tunelab reads."""
     found: dict[str, Key] = {}
     for section, model in SECTIONS.items():
         _collect(model, section, "", found)
@@ -70,11 +75,26 @@ def catalogue() -> Mapping[str, Key]:
 
 
 @cache
-def axolotl_keys() -> Mapping[str, AxolotlKey]:
-    """All keys of Axolotl 0.21.0's schema and bundled plugins, by dotted name."""
-    text = resources.files("tunelab.config").joinpath("known/axolotl-0.21.0.tsv").read_text(encoding="utf-8")
-    rows = (line.split("\t") for line in text.splitlines()[1:])
-    return types.MappingProxyType({row[0]: AxolotlKey(*row) for row in rows})
+def catalogue() -> Mapping[str, Key]:
+    """Every key of the dialect by dotted name: the typed ones first, then the rest of the key table."""
+    rest = {name: _entry(known) for name, known in known_keys().items() if name not in typed_keys()}
+    return types.MappingProxyType({**typed_keys(), **rest})
+
+
+def entry(name: str) -> Key | None:
+    """One key by its dotted name; reads only the words that it needs."""
+    typed, known = typed_keys().get(name), known_keys().get(name)
+    return typed if typed is not None else _entry(known) if known is not None else None
+
+
+def key_names() -> tuple[str, ...]:
+    """All dotted names, without reading any words."""
+    return tuple(dict.fromkeys((*typed_keys(), *known_keys())))
+
+
+def _entry(known: KnownKey) -> Key:
+    return Key(known.name, known.room, value_types.in_words(known.type), known.default, known.required, words(known), known.type,
+               known.status, known.replaced_by, known.plugin)
 
 
 @cache
@@ -96,8 +116,10 @@ def takes(info: FieldInfo) -> str:
 def _collect(model: type[Section], section: str, prefix: str, found: dict[str, Key]) -> None:
     for name, info in model.model_fields.items():
         dotted = f"{prefix}{name}"
+        known = known_keys().get(dotted)
+        table = (known.type, known.status, known.replaced_by, known.plugin) if known is not None else ()
         found[dotted] = Key(dotted, section, takes(info), None if info.is_required() else info.default, info.is_required(),
-                            setting_of(info))
+                            setting_of(info), *table)
         nested, suffix = nested_section(info)
         if nested is not None:
             _collect(nested, section, f"{dotted}{suffix}.", found)

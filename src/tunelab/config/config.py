@@ -7,14 +7,18 @@ Keys and values are judged here one by one; what depends on several keys, on the
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
 
 from pydantic import ValidationError
 
-from tunelab.config.catalogue import SECTIONS, axolotl_keys, nested_section, section_of, takes
-from tunelab.config.finding import Finding, KeyPath, Severity, dotted, errors_of
+from tunelab.config import value_types
+from tunelab.config.catalogue import SECTIONS, nested_section, section_of, takes
+from tunelab.config.finding import Finding, KeyPath, Severity, dotted, errors_of, general, stops_of
+from tunelab.config.judge import finding_at, judge, shown, wrong_value
+from tunelab.config.known import known_keys, names
+from tunelab.config.raw import Raw
 from tunelab.config.sections.adapter import AdapterSection
 from tunelab.config.sections.data import DataSection
 from tunelab.config.sections.hardware import HardwareSection
@@ -25,22 +29,21 @@ from tunelab.config.setting import Section
 from tunelab.config.source import Source, read_source
 from tunelab.errors import ConfigError
 
-# Axolotl keys that steer logging, uploads or speed but never what is learnt: not acting on them is safe to do aloud.
-_HARMLESS = ("wandb_", "mlflow_", "use_mlflow", "comet_", "use_comet", "trackio_", "use_trackio", "swanlab_", "use_swanlab", "gradio_",
-             "hub_", "push_to_hub", "use_otel", "otel_", "use_wandb", "use_tensorboard", "use_ray", "ray_", "dataloader_",
-             "dataset_num_proc", "dataset_keep_in_memory", "dataset_exact_", "flash_attn_", "xformers_attention", "sdp_attention",
-             "eager_attention", "s2_attention", "flex_attention", "sage_attention", "torch_compile", "ddp", "debug", "profiler_",
-             "include_tokens_per_second", "save_safetensors", "save_only_model", "group_by_length", "hf_use_auth_token", "low_cpu_mem_usage",
-             "is_llama_derived_model", "is_mistral_derived_model", "is_falcon_derived_model", "is_qwen_derived_model", "liger_",
-             "cut_cross_entropy", "chunked_cross_entropy", "tokenizer_use_fast", "eval_table_size", "eval_max_new_tokens", "device",
-             "local_rank", "world_size", "type_of_model", "axolotl_config_path", "experimental_skip_move_to_device")
+# What stands in for a required key that is not written, so that everything else is still judged; TL103 stops the run.
+_STAND_IN: Mapping[str, Mapping[str, Any]] = {
+    "model": {"base_model": "(not written)"}, "data": {"datasets": [{"path": "(not written)", "type": "alpaca"}]},
+    "optimisation": {"learning_rate": 0.0001},
+}
+_OFF_AT_ZERO = ("evals_per_epoch", "saves_per_epoch", "eval_steps", "save_steps", "max_steps")
+_BOUNDS = frozenset({"greater_than", "greater_than_equal", "less_than", "less_than_equal", "too_short", "string_too_short"})
 
 
 @dataclass(frozen=True)
 class Config:
-    """What the user asked for. `source` keeps the text and the line of each key."""
+    """What the user asked for. `source` keeps the text and the line of each key, `raw` the values as written."""
 
     source: Source
+    raw: Raw
     model: ModelSection
     data: DataSection
     adapter: AdapterSection
@@ -59,57 +62,64 @@ class Config:
             raise KeyError(key)
         return getattr(self.section(owner), key)
 
-    def finding(self, code: str, severity: Severity, message: str, *path: str | int, expected: str = "", fix: str = "") -> Finding:
+    def finding(self, code: str, severity: Severity, message: str, *path: str | int, expected: str = "", fix: str = "",
+                safe: bool = False) -> Finding:
         """A finding at the place of a key of this config."""
-        return finding_at(self.source, code, severity, message, path, expected=expected, fix=fix)
+        return replace(finding_at(self.source, code, severity, message, path, expected=expected, fix=fix), safe=safe)
 
 
 @dataclass(frozen=True)
 class Reading:
-    """A config as far as it could be read, and all findings about its keys and values, in the order of the lines."""
+    """A config as far as it could be read, and all findings about its keys and values, in the order of the lines.
+
+    `config` holds defaults (or a stand-in) where a value was wrong or a required key is missing: the findings say so.
+    """
 
     source: Source
-    config: Config | None
+    config: Config
     findings: tuple[Finding, ...]
 
     def config_or_raise(self) -> Config:
-        """The config, or a ConfigError that carries every finding."""
-        errors = errors_of(self.findings)
-        if self.config is None or errors:
+        """The config, or a ConfigError that carries every finding when something stops a run."""
+        if stops_of(self.findings):
             raise config_error(self.source, self.findings)
         return self.config
 
 
 def config_error(source: Source, findings: tuple[Finding, ...]) -> ConfigError:
     """The exception for a config that cannot be run."""
-    count = len(errors_of(findings))
-    return ConfigError(f"{count} error{'s' if count != 1 else ''} in the config.", findings=findings, where=str(source.path),
-                       next_step=f"Mend the lines above, then: tunelab check {source.path}")
+    wrong, stops = len(errors_of(findings)), len(stops_of(findings))
+    said = (f"{wrong} error{'s' if wrong != 1 else ''} in the config." if wrong else
+            f"The config is right, but {stops} of its settings cannot be run by this version or on this machine.")
+    return ConfigError(said, findings=findings, where=str(source.path), next_step=f"Mend the lines above, then: tunelab check {source.path}")
 
 
 def read_config(path: Path | str) -> Reading:
     """Read a config file. Raises ConfigError only when the text is not a YAML mapping at all."""
     source, values = read_source(Path(path))
-    findings: list[Finding] = []
+    return read_values(source, values)
+
+
+def read_values(source: Source, values: dict[str, Any]) -> Reading:
+    """The same for a mapping that is already parsed."""
+    findings = list(judge(source, values))
     by_section: dict[str, dict[str, Any]] = {name: {} for name in SECTIONS}
-    for key, value in values.items():
+    for key, value in _modern(values).items():
         owner = section_of(key)
-        if owner is None:
-            findings.append(_unknown(source, (key,), [name for model in SECTIONS.values() for name in model.model_fields]))
-        elif not (value is None and not _accepts_none(SECTIONS[owner], key)):
+        if owner is not None and not (value is None and not _accepts_none(SECTIONS[owner], key)):
             by_section[owner][key] = value
-    sections = {name: _build(model, by_section[name], source, findings) for name, model in SECTIONS.items()}
+    sections = {name: _build(name, by_section[name], source, findings, values) for name in SECTIONS}
     findings.sort(key=lambda one: (one.line or 0, one.key))
-    complete = {name: section for name, section in sections.items() if section is not None}
-    config = Config(source=source, **cast(Any, complete)) if len(complete) == len(SECTIONS) else None
-    return Reading(source, config, tuple(findings))
+    return Reading(source, Config(source=source, raw=Raw(values), **cast(Any, sections)), tuple(findings))
 
 
-def finding_at(source: Source, code: str, severity: Severity, message: str, path: KeyPath, *, expected: str = "",
-               fix: str = "") -> Finding:
-    """A finding at the place where `path` stands in the file (or nearest to it)."""
-    place = source.position(path)
-    return Finding(code, severity, message, dotted(path), place.line if place else None, place.column if place else None, expected, fix)
+def _modern(values: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The values under their modern names: an old spelling counts where the modern one is not written, as in Axolotl. 0 is "off" for a count
+    of times."""
+    renamed = {known.replaced_by: value for key, value in values.items()
+               if (known := known_keys().get(key)) is not None and known.status == "deprecated" and section_of(known.replaced_by)}
+    off = {key: None for key in _OFF_AT_ZERO if values.get(key) in (0, -1) and values.get(key) is not False}
+    return {**renamed, **values, **off} if renamed or off else values
 
 
 def _accepts_none(model: type[Section], key: str) -> bool:
@@ -117,18 +127,24 @@ def _accepts_none(model: type[Section], key: str) -> bool:
     return type(None) in getattr(model.model_fields[key].annotation, "__args__", ())
 
 
-def _build(model: type[Section], values: Mapping[str, Any], source: Source, findings: list[Finding]) -> Section | None:
+def _build(name: str, values: Mapping[str, Any], source: Source, findings: list[Finding], written: Mapping[str, Any]) -> Section:
     """Validate one section; on errors note them all, then build it again without the offending keys."""
+    model = SECTIONS[name]
     try:
         return model.model_validate(values)
     except ValidationError as error:
         bad = list(_errors(error, model))
-    findings.extend(_describe(source, path, kind, found, model) for path, kind, found in bad)
+    seen = {(one.key, one.line) for one in findings if one.severity is not Severity.NOTE}
+    for path, kind, found in bad:
+        finding = _describe(source, path, kind, found, model, written)
+        if finding is not None and (finding.key, finding.line) not in seen:
+            findings.append(finding)
     kept = _without(values, {path for path, _, _ in bad})
     try:
-        return model.model_validate(kept)
-    except ValidationError:
-        return None
+        return model.model_validate({**_STAND_IN.get(name, {}), **kept})
+    except ValidationError:  # a required key inside an entry: the entry goes, the rest is judged
+        gone = {path[0] for path, _, _ in bad}
+        return model.model_validate({**_STAND_IN.get(name, {}), **{key: value for key, value in kept.items() if key not in gone}})
 
 
 def _errors(error: ValidationError, model: type[Section]) -> Iterator[tuple[KeyPath, str, Any]]:
@@ -158,16 +174,29 @@ def _real_path(loc: tuple[int | str, ...], model: type[Section]) -> KeyPath:
     return tuple(path)
 
 
-def _describe(source: Source, path: KeyPath, kind: str, found: Any, model: type[Section]) -> Finding:
-    info, owner = _field_at(model, path)
+def _describe(source: Source, path: KeyPath, kind: str, found: Any, model: type[Section], written: Mapping[str, Any]) -> Finding | None:
+    """The finding for one of pydantic's errors; None where `judge` has already said it (a key that is no field)."""
+    info, _ = _field_at(model, path)
     name = dotted(path)
     if info is None:
-        return _unknown(source, path, list(owner.model_fields))
+        return None
     expected = takes(info)
     if kind == "missing":
+        if name == "datasets" and written.get("pretraining_dataset"):
+            return None
         return finding_at(source, "TL103", Severity.ERROR, f"`{name}` is required and not written.", path, expected=expected,
                           fix=f"{path[-1]}: ...")
-    return finding_at(source, "TL102", Severity.ERROR, f"`{name}` is {_shown(found)}; expected {expected}.", path, expected=expected)
+    known = known_keys().get(general(path))
+    if known is not None and kind not in _BOUNDS and value_types.accepts(known.type, found) and _is_a_name(known.name, found):
+        return finding_at(source, "TL107", Severity.BLOCKED, f"`{name}: {shown(found)}` is understood, and this version of tunelab does not "
+                          "act on it.", path, expected=expected)
+    options = value_types.choices(known.type) if known is not None else ()
+    return wrong_value(source, path, found, expected, (*options, *names(str(path[-1]))))
+
+
+def _is_a_name(key: str, found: Any) -> bool:
+    """Whether a text that names one of a list is on it; true where there is no list."""
+    return not names(key) or not isinstance(found, str) or found in names(key)
 
 
 def _field_at(model: type[Section], path: KeyPath) -> tuple[Any, type[Section]]:
@@ -181,44 +210,6 @@ def _field_at(model: type[Section], path: KeyPath) -> tuple[Any, type[Section]]:
             return None, owner
         owner = nested_section(info)[0] or owner
     return info, owner
-
-
-def _shown(value: Any) -> str:
-    if isinstance(value, dict):
-        return "a mapping"
-    if isinstance(value, list):
-        return f"a list of {len(value)}"
-    text = repr(value) if not isinstance(value, bool) else str(value).lower()
-    return text if len(text) <= 60 else text[:57] + "..."
-
-
-def _unknown(source: Source, path: KeyPath, siblings: list[str]) -> Finding:
-    name = str(path[-1])
-    general = dotted(tuple("[]" if isinstance(part, int) else part for part in path)).replace(".[]", "[]")
-    known = axolotl_keys().get(general)
-    if known is not None and known.status == "removed":
-        instead = f" Use {known.replaced_by}." if known.replaced_by else ""
-        return finding_at(source, "TL104", Severity.ERROR, f"`{name}` was removed from Axolotl.{instead}", path,
-                          fix=f"delete `{name}`" + (f", write {known.replaced_by}" if known.replaced_by else ""))
-    if known is not None and general.startswith(_HARMLESS):
-        return finding_at(source, "TL105", Severity.WARNING,
-                          f"`{name}` is an Axolotl setting that tunelab understands but does not act on; the training itself is the same.", path)
-    if known is not None:
-        return finding_at(source, "TL106", Severity.ERROR,
-                          f"`{name}` is an Axolotl setting that this version of tunelab does not act on, and it would change the training.",
-                          path, fix=f"delete `{name}` to train without it")
-    guess = _closest(name, siblings)
-    hint = f" Did you mean `{guess}`?" if guess else ""
-    return finding_at(source, "TL101", Severity.ERROR, f"`{name}` is not a setting.{hint}", path,
-                      fix=f"rename `{name}` to `{guess}`" if guess else f"delete `{name}`")
-
-
-def _closest(name: str, siblings: list[str]) -> str | None:
-    import difflib
-
-    candidates = [*siblings, *(key for key in axolotl_keys() if "." not in key)]
-    matches = difflib.get_close_matches(name.lower(), candidates, n=1, cutoff=0.72)
-    return matches[0] if matches else None
 
 
 def _without(values: Any, bad: set[KeyPath], path: KeyPath = ()) -> Any:

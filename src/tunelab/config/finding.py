@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
@@ -10,9 +11,14 @@ KeyPath = tuple[str | int, ...]
 
 
 class Severity(StrEnum):
-    """How much a finding matters. Only an error stops a run."""
+    """How much a finding matters.
+
+    ERROR: the config is wrong; nothing is planned or run. BLOCKED: the config is right, and this version or this machine cannot run it;
+    it is explained and planned. WARNING: it runs, and probably not as meant. NOTE: something happens that the file does not say.
+    """
 
     ERROR = "error"
+    BLOCKED = "blocked"
     WARNING = "warning"
     NOTE = "note"
 
@@ -23,7 +29,8 @@ class Finding:
 
     `code` is stable ("TL301"); `key` is a dotted path ("datasets[0].type") or "" for the whole file;
     `line` and `column` are 1-based, None when the key is not written; `message` is one sentence that says
-    what was found; `expected` and `fix` complete it: `fix` is the edit, in YAML.
+    what was found; `expected` and `fix` complete it: `fix` is the edit, a text of lines as `config.mend` reads them.
+    `safe`: the edit keeps the meaning, so `--fix` makes it.
     """
 
     code: str
@@ -34,6 +41,7 @@ class Finding:
     column: int | None = None
     expected: str = ""
     fix: str = ""
+    safe: bool = False
 
 
 def dotted(path: KeyPath) -> str:
@@ -44,6 +52,21 @@ def dotted(path: KeyPath) -> str:
     return text
 
 
+def parts(key: str) -> KeyPath:
+    """"datasets[0].type" -> ("datasets", 0, "type")."""
+    return tuple(int(number) if number else name for number, name in re.findall(r"\[(\d+)\]|([^.\[\]]+)", key))
+
+
+def general(path: KeyPath) -> str:
+    """The name of a key in the catalogue: ("datasets", 0, "type") -> "datasets[].type"."""
+    return dotted(tuple("[]" if isinstance(part, int) else part for part in path)).replace(".[]", "[]")
+
+
 def errors_of(findings: Iterable[Finding]) -> tuple[Finding, ...]:
-    """The findings that stop a run."""
+    """The findings that say the config is wrong."""
     return tuple(finding for finding in findings if finding.severity is Severity.ERROR)
+
+
+def stops_of(findings: Iterable[Finding]) -> tuple[Finding, ...]:
+    """The findings that stop a run: errors, and what this version or this machine cannot do."""
+    return tuple(finding for finding in findings if finding.severity in (Severity.ERROR, Severity.BLOCKED))

@@ -8,9 +8,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from tunelab.config.catalogue import FIRST, SECTIONS, Key, catalogue
+from tunelab.config.catalogue import FIRST, SECTIONS, Key, entry, key_names, section_of
 from tunelab.config.config import Config
-from tunelab.config.finding import KeyPath, dotted
+from tunelab.config.finding import KeyPath, dotted, general
 from tunelab.config.setting import Section, Support
 from tunelab.errors import UsageError
 from tunelab.facts.machine import Machine
@@ -46,7 +46,7 @@ class Explanation:
 
 def explain(config: Config, machine: Machine, shapes: ModelShapes | None, steps: StepPlan | None = None,
             keys: Sequence[str] = ()) -> tuple[Explanation, ...]:
-    """The settings of a config: the fifteen that the course lab asks about first, then every other written one, by section.
+    """The settings of a config: the fifteen that the course lab asks about first, then every other written one, by section or room.
 
     With `keys` those alone, in that order. Raises UsageError for a name that is no setting.
     """
@@ -63,12 +63,11 @@ def explain_key(name: str) -> Explanation:
 
 def _in_order(config: Config) -> Iterator[KeyPath]:
     yield from ((key,) for key in FIRST)
-    written = config.source.positions
-    for model in SECTIONS.values():
-        for name in model.model_fields:
-            if name not in FIRST and (name,) in written:
-                yield (name,)
-            yield from (path for path in written if path[0] == name and len(path) > 1 and _general(path) in catalogue())
+    written = {path: entry(general(path)) for path in config.source.positions}
+    order = [*SECTIONS, *sorted({key.section for key in written.values() if key is not None} - set(SECTIONS))]
+    for section in order:
+        yield from (path for path, key in written.items()
+                    if key is not None and key.section == section and not (len(path) == 1 and path[0] in FIRST))
 
 
 def _asked(config: Config, name: str) -> list[KeyPath]:
@@ -76,11 +75,12 @@ def _asked(config: Config, name: str) -> list[KeyPath]:
     key = _key(name)
     if "." not in key.name:
         return [(key.name,)]
-    return [path for path in config.source.positions if _general(path) == key.name] or [tuple(key.name.split("."))]
+    return [path for path in config.source.positions if general(path) == key.name] or [tuple(key.name.split("."))]
 
 
 def _explain(facts: Facts, path: KeyPath) -> Explanation:
-    config, key = facts.config, catalogue()[_general(path)]
+    config, key = facts.config, entry(general(path))
+    assert key is not None, "only keys of the catalogue are explained"
     place = config.source.position(path) if config.source.is_written(*path) else None
     value = _plain(_value(config, path, key))
     about_run = here(facts, path, value)
@@ -97,32 +97,40 @@ def _explanation(key: Key, name: str, value: Any, *, written: bool, line: int | 
 
 
 def _key(name: str) -> Key:
-    """A key by its dotted name, by the name of a place ("datasets[0].type"), or by its last part when only one has it."""
-    known = catalogue()
-    general = re.sub(r"\[\d*\]", "[]", name)
-    if general in known:
-        return known[general]
+    """A key by its dotted name, by the name of a place ("datasets[0].type"), or by its last part where one place is meant."""
+    asked, known = re.sub(r"\[\d*\]", "[]", name), key_names()
     ends = [key for key in known if key.endswith(f".{name}")]
-    if len(ends) == 1:
-        return known[ends[0]]
-    close = difflib.get_close_matches(name, known, n=1, cutoff=0.5) or ends[:1]
+    dataset = [key for key in ends if key.startswith("datasets[].")]  # test_datasets and pretraining_dataset repeat them
+    found = asked if asked in known else dataset[0] if dataset else ends[0] if len(ends) == 1 else None
+    key = entry(found) if found is not None else None
+    if key is not None:
+        return key
+    close = ends[:1] or difflib.get_close_matches(name, known, n=1, cutoff=0.5)
     raise UsageError(f"`{name}` is not a setting.", next_step=f"Did you mean: tunelab explain {close[0]}" if close else
                      "All settings are listed in docs/config.md.")
 
 
-def _general(path: KeyPath) -> str:
-    """("datasets", 0, "type") -> "datasets[].type"."""
-    return re.sub(r"\[\d+\]", "[]", dotted(path))
-
-
 def _value(config: Config, path: KeyPath, key: Key) -> Any:
     """The value at a path, after defaults; the key's default where a nested one is not written."""
+    if section_of(str(path[0])) is None:
+        return _written(config, path, key)
     value: Any = config.value(str(path[0]))
     for part in path[1:]:
         if isinstance(part, int):
             value = value[part] if isinstance(value, list) and part < len(value) else None
         elif isinstance(value, Section) and part in type(value).model_fields:
             value = getattr(value, part)
+        else:
+            return _written(config, path, key)
+    return value
+
+
+def _written(config: Config, path: KeyPath, key: Key) -> Any:
+    """The value as the file has it: for keys that no section types."""
+    value: Any = config.raw.values
+    for part in path:
+        if (isinstance(value, list) and isinstance(part, int) and part < len(value)) or (isinstance(value, dict) and part in value):
+            value = value[part]
         else:
             return key.default
     return value

@@ -28,16 +28,13 @@ def explain(config: str, keys: tuple[str, ...] = ()) -> Explained:
     if not Path(config).exists() and not config.endswith((".yml", ".yaml")) and "/" not in config:
         return Explained("", tuple(explain_key(key) for key in (config, *keys)), (), True)
     opened = open_config(config)
-    if opened.config is None:
-        opened.config_or_raise()
-    assert opened.config is not None
     found = explain_config(opened.config, opened.machine, opened.shapes, _steps(opened), keys)
     return Explained(config, found, opened.findings, bool(keys))
 
 
 def _steps(opened: Opened) -> StepPlan | None:
     """The exact steps when model and data are at hand; explaining must not fail because they are not."""
-    if opened.config is None or opened.model is None:
+    if opened.model is None:
         return None
     try:
         return load_data(opened.config, opened.model).schedule.steps

@@ -8,7 +8,8 @@ from pathlib import Path
 
 from tunelab.config import Config, Finding, Severity, read_config
 from tunelab.config.config import config_error
-from tunelab.config.finding import errors_of
+from tunelab.config.finding import errors_of, stops_of
+from tunelab.config.selection import without_ignored
 from tunelab.config.source import Source
 from tunelab.data.prepare import Prepared, prepare
 from tunelab.data.tokenizer import TextTokenizer, load_tokenizer
@@ -17,19 +18,22 @@ from tunelab.facts.dataset import DataFacts
 from tunelab.facts.machine import Machine, read_machine
 from tunelab.facts.model import ModelFolder, find_model
 from tunelab.facts.shapes import ModelShapes, read_shapes
+from tunelab.planning.rules import all_rules
 from tunelab.planning.rules import check as check_rules
 from tunelab.planning.schedule import Rows, Schedule, make_schedule
+
+_NO_VALUE = frozenset({"TL102", "TL103", "TL107"})
 
 Progress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True)
 class Opened:
-    """A config with what is known around it. `config` is None when it could not be read far enough; `model` and `shapes` are
-    None when the base model is not at hand (offline, not yet downloaded)."""
+    """A config with what is known around it. `model` and `shapes` are None when the base model is not at hand (offline, not yet
+    downloaded)."""
 
     source: Source
-    config: Config | None
+    config: Config
     machine: Machine
     model: ModelFolder | None
     shapes: ModelShapes | None
@@ -37,7 +41,13 @@ class Opened:
 
     def config_or_raise(self) -> Config:
         """The config when nothing stops a run; otherwise a ConfigError with every finding."""
-        if self.config is None or errors_of(self.findings):
+        if stops_of(self.findings):
+            raise config_error(self.source, self.findings)
+        return self.config
+
+    def readable_or_raise(self) -> Config:
+        """The config when it is right, though this version or machine may not be able to run it; otherwise a ConfigError."""
+        if errors_of(self.findings):
             raise config_error(self.source, self.findings)
         return self.config
 
@@ -60,13 +70,13 @@ def open_config(path: str, *, network: bool = False) -> Opened:
     """Read and judge a config. Without `network` nothing is fetched: what is not on this disk stays unknown."""
     reading = read_config(Path(path))
     machine = read_machine()
-    if reading.config is None:
-        return Opened(reading.source, None, machine, None, None, reading.findings)
     config = reading.config
     model, shapes, about_model = _look_at_model(config, network)
-    findings = [*reading.findings, *about_model, *check_rules(config, machine, shapes)]
-    findings.sort(key=lambda one: (one.line or 0, one.code))
-    return Opened(reading.source, config, machine, model, shapes, tuple(findings))
+    wrong = {finding.key for finding in reading.findings if finding.code in _NO_VALUE}  # a default stands there: no rule has anything to say about it
+    by_rules = [finding for finding in (*about_model, *check_rules(config, machine, shapes)) if finding.key not in wrong]
+    findings = sorted((*reading.findings, *by_rules), key=lambda one: (one.line or 0, one.code))
+    kept = without_ignored(reading.source, findings, (rule.code for rule in all_rules()))
+    return Opened(reading.source, config, machine, model, shapes, kept)
 
 
 def load_data(config: Config, model: ModelFolder, progress: Progress | None = None) -> Loaded:
@@ -86,10 +96,10 @@ def _look_at_model(config: Config, network: bool) -> tuple[ModelFolder | None, M
     try:
         model = find_model(name, network=network)
     except ModelError as error:
-        severity = Severity.NOTE if _may_be_on_hub(name) and not network else Severity.ERROR
+        severity = Severity.NOTE if _may_be_on_hub(name) and not network else Severity.BLOCKED
         message = (f"`{name}` is not on this disk; it is looked for on the Hub when it is needed. Until then its shapes are not known."
                    if severity is Severity.NOTE else error.message)
-        fix = (error.next_step or "") if severity is Severity.ERROR else ""
+        fix = (error.next_step or "") if severity is Severity.BLOCKED else ""
         return None, None, [config.finding("TL201", severity, message, "base_model", fix=fix)]
     try:
         return model, read_shapes(model.folder), []

@@ -8,7 +8,8 @@ import pytest
 from pydantic import ValidationError
 
 from tunelab.config import Severity, read_config
-from tunelab.config.catalogue import FIRST, axolotl_keys, catalogue, section_of
+from tunelab.config.catalogue import FIRST, catalogue, section_of, typed_keys
+from tunelab.config.known import children, known_keys
 from tunelab.errors import ConfigError
 
 GOOD = "base_model: some/model\nlearning_rate: 2e-4\ndatasets:\n  - path: a.jsonl\n    type: alpaca\n"
@@ -41,7 +42,7 @@ def test_every_problem_is_found_at_once_on_its_line(tmp_path: Path) -> None:
     by_line = {one.line: one for one in reading.findings}
     assert by_line[7].message.endswith("Did you mean `shards`?")
     assert by_line[9].expected == "a number of at least 0 and below 1"
-    assert reading.config is not None  # what can be read is there, so that rules can look at it
+    assert reading.config.data.datasets[0].path == "a.jsonl"  # what can be read is there, so that rules can look at it
 
 
 def test_required_keys_are_asked_for_together(tmp_path: Path) -> None:
@@ -50,28 +51,58 @@ def test_required_keys_are_asked_for_together(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("line", "code", "severity"), [
-    ("wandb_project: x", "TL105", Severity.WARNING),
-    ("rl: dpo", "TL106", Severity.ERROR),
+    ("wandb_project: x", "TL105", Severity.NOTE),
+    ("rl: dpo", "TL106", Severity.BLOCKED),
+    ("trl: {num_generations: 4}", "TL106", Severity.BLOCKED),
+    ("rl: dpoo", "TL102", Severity.ERROR),
+    ("trl: {num_generation: 4}", "TL101", Severity.ERROR),
+    ("trl: {num_generations: four}", "TL102", Severity.ERROR),
+    ("num_generations: 4", "TL108", Severity.ERROR),
+    ("lr_scheduler: rex", "TL107", Severity.BLOCKED),
+    ("lr_scheduler: cosin", "TL102", Severity.ERROR),
+    ("learning_rate: -1", "TL110", Severity.ERROR),
+    ("lora_r: 0", "TL102", Severity.ERROR),
+    ("val_set_size: -0.1", "TL102", Severity.ERROR),
     ("max_packed_sequence_len: 3", "TL104", Severity.ERROR),
     ("flux_capacitor: 3", "TL101", Severity.ERROR),
+    ("flash_attention: true", "TL109", Severity.WARNING),
+    ("output_dir: ${HOME}/x", "TL112", Severity.WARNING),
+    ("hub_model_id: hf_abcdefghijklmnopqrstuvwxyz012345", "TL113", Severity.WARNING),
+    ("eval_strategy: no", "TL102", Severity.ERROR),
 ])
-def test_keys_of_axolotl_that_are_not_acted_on_are_said_aloud(tmp_path: Path, line: str, code: str, severity: Severity) -> None:
+def test_each_key_is_judged_by_itself(tmp_path: Path, line: str, code: str, severity: Severity) -> None:
     finding = next(one for one in read(tmp_path, GOOD + line + "\n").findings if one.line == 6)
     assert (finding.code, finding.severity) == (code, severity)
 
 
-def test_every_key_of_axolotl_is_either_ours_or_said_aloud(tmp_path: Path) -> None:
-    names = [name for name in axolotl_keys() if name.isidentifier()]
-    assert len(names) > 400
+def test_a_secret_is_not_repeated_in_what_is_said_about_it(tmp_path: Path) -> None:
+    findings = read(tmp_path, GOOD + "hub_model_id: hf_abcdefghijklmnopqrstuvwxyz012345\n").findings
+    assert findings and not any("hf_abc" in text for one in findings for text in (one.message, one.expected, one.fix))
+
+
+def test_a_bare_no_gets_its_quotes(tmp_path: Path) -> None:
+    finding = next(one for one in read(tmp_path, GOOD + "eval_strategy: no\n").findings if one.line == 6)
+    assert finding.fix == "eval_strategy: 'no'" and finding.safe
+
+
+def test_every_key_of_the_dialect_is_either_ours_or_said_aloud(tmp_path: Path) -> None:
+    names = [name for name in known_keys() if name.isidentifier() and section_of(name) is None]
+    assert len(names) > 350
+    odd = {"int": 3, "float": 0.37, "str": "x", "bool": True}
     for name in names:
-        if section_of(name) is None:
-            findings = [one for one in read(tmp_path, GOOD + f"{name}: 1\n").findings if one.key == name]
-            assert [one.code for one in findings] and findings[0].code in {"TL104", "TL105", "TL106"}, name
+        kind = known_keys()[name].type.split(" |")[0]
+        if name in children() or f"{name}[]" in children() or kind not in odd:
+            continue
+        value = odd[kind] if odd[kind] != known_keys()[name].default else None
+        if value is None:
+            continue
+        findings = [one for one in read(tmp_path, GOOD + f"{name}: {str(value).lower()}\n").findings if one.key == name]
+        assert findings and {one.code for one in findings} & {"TL102", "TL104", "TL105", "TL106", "TL109"}, name
 
 
-def test_our_keys_are_axolotls_keys() -> None:
+def test_our_keys_are_keys_of_the_dialect() -> None:
     # model_type is read there under another name of its own (type_of_model) before its schema sees it.
-    assert [name for name in catalogue() if name not in axolotl_keys() and name != "model_type"] == []
+    assert [name for name in typed_keys() if name not in known_keys() and name != "model_type"] == []
 
 
 def test_every_setting_is_explained_and_names_keys_that_exist() -> None:
@@ -79,7 +110,7 @@ def test_every_setting_is_explained_and_names_keys_that_exist() -> None:
         assert key.setting.says.endswith((".", ":")) and key.setting.effect, key.name
         for other in key.setting.interacts:
             assert other in catalogue() or f"datasets[].{other}" in catalogue(), f"{key.name} -> {other}"
-    assert set(FIRST) <= set(catalogue()) and len(FIRST) == 15
+    assert set(FIRST) <= set(typed_keys()) and len(FIRST) == 15
 
 
 def test_merged_keys_and_anchors_are_read(tmp_path: Path) -> None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from tunelab.config import Config, read_config
+from tunelab.config import Config, Reading, read_config
+from tunelab.config.finding import errors_of
 from tunelab.facts.machine import Gpu, Machine
 from tunelab.facts.shapes import ModelShapes, read_shapes
 
@@ -25,12 +26,17 @@ SMOL = {"architectures": ["LlamaForCausalLM"], "model_type": "llama", "hidden_si
 
 def read(folder: Path, text: str) -> Config:
     """A config of `text` and whatever of BASE it does not write."""
+    reading = read_anything(folder, text)
+    assert not errors_of(reading.findings), reading.findings
+    return reading.config
+
+
+def read_anything(folder: Path, text: str) -> Reading:
+    """The same for a text that may be wrong."""
     path = folder / "config.yml"
     missing = [line for key, line in BASE.items() if not any(one.startswith(f"{key}:") for one in text.splitlines())]
     path.write_text("\n".join([*missing, text]) + "\n", encoding="utf-8")
-    reading = read_config(path)
-    assert reading.config is not None and not reading.findings, reading.findings
-    return reading.config
+    return read_config(path)
 
 
 def smol_shapes(folder: Path) -> ModelShapes:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from tests.unit.planning.cases import LAPTOP, read, smol_shapes
 
-from tunelab.config.catalogue import FIRST, catalogue
+from tunelab.config.catalogue import FIRST, catalogue, typed_keys
 from tunelab.errors import UsageError
 from tunelab.planning.explain import Explanation, explain, explain_key
 from tunelab.planning.steps import plan_steps
@@ -98,7 +98,7 @@ def test_an_unknown_key_names_the_closest(name: str, closest: str) -> None:
 
 def test_every_written_key_can_be_explained(tmp_path: Path) -> None:
     """A config that writes every optional key with its example: none may fail, with or without model and data."""
-    keys = [key for key in catalogue().values() if key.setting.example and "." not in key.name and key.name not in {"base_model", "datasets"}]
+    keys = [key for key in typed_keys().values() if key.setting.example and "." not in key.name and key.name not in {"base_model", "datasets"}]
     text = "\n".join(key.setting.example for key in keys if key.name != "learning_rate")
     for known in (True, False):
         found = explained(tmp_path, text, known=known)

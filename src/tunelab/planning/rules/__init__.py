@@ -6,12 +6,12 @@ from tunelab.config.config import Config
 from tunelab.config.finding import Finding
 from tunelab.facts.machine import Machine
 from tunelab.facts.shapes import ModelShapes
-from tunelab.planning.rules import adapter, data, hardware, model, optimisation, run, understood
+from tunelab.planning.rules import adapter, data, dialect, hardware, model, optimisation, reading, run, understood
 from tunelab.planning.rules.registry import Context, Rule, all_rules, run_rules
 
 __all__ = ["Context", "Rule", "all_rules", "check"]
 
-_TOPICS = (adapter, data, hardware, model, optimisation, run, understood)  # importing a topic registers its rules
+_TOPICS = (adapter, data, dialect, hardware, model, optimisation, reading, run, understood)  # importing a topic registers its rules
 
 
 def check(config: Config, machine: Machine, shapes: ModelShapes | None) -> tuple[Finding, ...]:

@@ -105,7 +105,7 @@ def broken_pattern(context: Context) -> Iterator[Finding]:
                                   fix=f"{path[0]}: '{guess}'" if guess and len(path) == 1 else "")
 
 
-@rule("TL407", Severity.ERROR, title="4-bit and 8-bit base weights",
+@rule("TL407", Severity.BLOCKED, title="4-bit and 8-bit base weights",
       why="They need bitsandbytes, which this version does not run. LoRA on 16- or 32-bit weights gives the same adapter for more memory.",
       bad="adapter: qlora\nload_in_4bit: true", good="adapter: lora\nlora_r: 16\nlora_alpha: 32\nlora_target_linear: true")
 def quantised_base(context: Context) -> Iterator[Finding]:

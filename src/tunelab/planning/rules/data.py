@@ -6,6 +6,7 @@ import difflib
 from collections.abc import Iterator
 
 from tunelab.config.finding import Finding, Severity
+from tunelab.config.known import names
 from tunelab.config.sections.data import Dataset
 from tunelab.planning.rules.registry import Context, listed, rule
 
@@ -16,8 +17,9 @@ _CHAT_KEYS = ("field_messages", "message_property_mappings", "roles", "roles_to_
 _ORDINALS = {2: "half", 3: "third", 4: "quarter", 5: "fifth", 6: "sixth", 7: "seventh", 8: "eighth", 9: "ninth", 10: "tenth"}
 
 
-@rule("TL301", Severity.ERROR, title="A dataset without a type",
-      why="Nothing says how a row becomes a prompt and an answer, so no token can be computed.",
+@rule("TL301", Severity.BLOCKED, title="A dataset without a type",
+      why="Nothing says how a row becomes a prompt and an answer. Axolotl then takes the rows for token ids that are computed already; this "
+          "version does not read such rows.",
       bad="datasets: [{path: data/train.jsonl}]", good="datasets: [{path: data/train.jsonl, type: chat_template}]")
 def no_type(context: Context) -> Iterator[Finding]:
     """datasets[].type is not written."""
@@ -27,7 +29,7 @@ def no_type(context: Context) -> Iterator[Finding]:
                                   "datasets", index, "type", expected="one of " + ", ".join(_types()), fix="type: chat_template")
 
 
-@rule("TL302", Severity.ERROR, title="A dataset type that is not known",
+@rule("TL302", Severity.ERROR, safe=True, title="A dataset type that is not known",
       why="The rows cannot be read. `openhermes` and `sharegpt` are names from older versions of Axolotl, which refuses them too.",
       bad="datasets: [{path: data/train.jsonl, type: sharegpt}]",
       good="datasets: [{path: data/train.jsonl, type: chat_template, field_messages: conversations, "
@@ -43,11 +45,20 @@ def unknown_type(context: Context) -> Iterator[Finding]:
         if name.startswith(("sharegpt", "openhermes")):
             yield context.finding(f"`type: {name}` is no longer a type, in Axolotl neither; such rows hold `conversations` with `from` and "
                                   "`value`, which chat_template reads.", *place, expected="chat_template", fix=SHAREGPT_FIX)
+        elif name in names("rl_types" if context.raw.truthy("rl") else "sft_types"):
+            yield context.finding(f"`type: {name}` is a type of the dialect that this version does not read yet.", *place,
+                                  expected="one of " + ", ".join(known), severity=Severity.BLOCKED)
+        elif context.raw.text("rl") in ("grpo", "gdpo", "ebft") or name.startswith(("axolotl.", "diffusion_decision")):
+            yield context.finding(f"`type: {name}` names code of its own (a function that turns rows), which this version does not run.",
+                                  *place, severity=Severity.BLOCKED)
+        elif name in names("rl_types"):
+            yield context.finding(f"`type: {name}` reads preference data, and there is no `rl` to say what for.", *place,
+                                  expected="rl: dpo (or kto, orpo), or a type of plain rows")
         else:
-            close = difflib.get_close_matches(name, known, n=1, cutoff=0.6)
+            close = difflib.get_close_matches(name, [*known, *names("sft_types"), *names("rl_types")], n=1, cutoff=0.6)
             hint = f" Did you mean `{close[0]}`?" if close else ""
             yield context.finding(f"`type: {name}` is not known.{hint}", *place, expected="one of " + ", ".join(known),
-                                  fix=f"type: {close[0] if close else 'chat_template'}")
+                                  fix=f"type: {close[0] if close else 'chat_template'}", safe=False)
 
 
 @rule("TL303", Severity.WARNING, title="shards: only a part of the rows is trained on",
@@ -104,17 +115,20 @@ def unused_held_out(context: Context) -> Iterator[Finding]:
 
 
 @rule("TL307", Severity.ERROR, title="Evaluation without held-out rows",
-      why="There is nothing to evaluate on.", bad="eval_steps: 50", good="val_set_size: 0.05\neval_steps: 50")
+      why="There is nothing to evaluate on.", bad="val_set_size: 0\neval_steps: 50", good="val_set_size: 0.05\neval_steps: 50")
 def nothing_to_evaluate(context: Context) -> Iterator[Finding]:
     """An eval_* setting with val_set_size 0."""
     run = context.config.run
     asked = [key for key in _EVAL_KEYS if getattr(run, key) not in (None, "no")]
-    if context.config.data.val_set_size == 0 and asked and run.eval_strategy != "no":
-        yield context.finding(f"`{asked[0]}` asks for evaluation, and `val_set_size` is 0: no row is held out.", asked[0],
-                              expected="val_set_size above 0", fix="val_set_size: 0.05")
+    if context.config.data.val_set_size == 0 and not context.raw.truthy("test_datasets") and asked and run.eval_strategy != "no":
+        # Axolotl refuses a 0 that is written, and never evaluates when nothing is.
+        refused = context.raw.get("val_set_size") is not None and asked[0] in ("eval_steps", "eval_strategy")
+        severity = Severity.ERROR if refused else Severity.WARNING
+        yield context.finding(f"`{asked[0]}` asks for evaluation, and `val_set_size` is 0: no row is held out, and nothing is ever evaluated.",
+                              asked[0], expected="val_set_size above 0", fix="val_set_size: 0.05", severity=severity)
 
 
-@rule("TL308", Severity.ERROR, title="sequence_len is above the model's limit",
+@rule("TL308", Severity.WARNING, title="sequence_len is above the model's limit",
       why="Positions beyond the limit were never trained: the model produces noise there, and the run learns from noise.",
       bad="sequence_len: 16384", good="sequence_len: 2048")
 def too_long(context: Context) -> Iterator[Finding]:

@@ -12,7 +12,7 @@ from tunelab.planning.rules.registry import Context, rule
 _SIZE_IN_NAME = re.compile(r"(?<![A-Za-z0-9.])(?:(\d+)x)?(\d+(?:\.\d+)?)([BbMm])(?![A-Za-z0-9])")
 
 
-@rule("TL601", Severity.ERROR, title="fp16 and bf16 are both true",
+@rule("TL601", Severity.WARNING, title="fp16 and bf16 are both true",
       why="A run computes in one format.", bad="fp16: true\nbf16: true", good="bf16: auto")
 def two_formats(context: Context) -> Iterator[Finding]:
     """Two 16-bit formats at once."""
@@ -22,7 +22,7 @@ def two_formats(context: Context) -> Iterator[Finding]:
                               fix="bf16: auto\ndelete `fp16`")
 
 
-@rule("TL602", Severity.ERROR, title="fp16 without a CUDA GPU",
+@rule("TL602", Severity.BLOCKED, title="fp16 without a CUDA GPU",
       why="float16's narrow range needs the loss scaling of CUDA's mixed precision; on a CPU it is slower than 32 bits and loses "
           "gradients.",
       bad="fp16: true", good="bf16: auto")
@@ -56,7 +56,7 @@ def tf32_elsewhere(context: Context) -> Iterator[Finding]:
                               fix="tf32: auto")
 
 
-@rule("TL605", Severity.ERROR, title="DeepSpeed",
+@rule("TL605", Severity.BLOCKED, title="DeepSpeed",
       why="It splits optimizer state, gradients and weights over many devices. This version trains on one device, where there is "
           "nothing to split.",
       bad="deepspeed: deepspeed_configs/zero2.json", good="gradient_checkpointing: true")
@@ -67,7 +67,7 @@ def deepspeed(context: Context) -> Iterator[Finding]:
                               fix="delete `deepspeed`")
 
 
-@rule("TL606", Severity.ERROR, title="Offloaded gradient checkpointing",
+@rule("TL606", Severity.BLOCKED, title="Offloaded gradient checkpointing",
       why="Moving activations to main memory or disk is for GPUs that run out of memory, and this version does not do it; `true` "
           "computes them again instead.",
       bad="gradient_checkpointing: offload", good="gradient_checkpointing: true")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from tunelab.config.finding import Finding, Severity
+from tunelab.config.known import names
 from tunelab.planning.rules.registry import Context, rule
 
 # What data.templates resolves; every other name of Axolotl's is a text that this version does not carry.
@@ -49,13 +50,14 @@ def named_tokenizer(context: Context) -> Iterator[Finding]:
 
 @rule("TL206", Severity.ERROR, title="A chat template that is not known",
       why="Rows would be turned into another text than the one that the name promises.",
-      bad="chat_template: llama3", good="chat_template: tokenizer_default")
+      bad="chat_template: llama33", good="chat_template: tokenizer_default")
 def unknown_template(context: Context) -> Iterator[Finding]:
     """chat_template (here or in a dataset) is a name without a text."""
     for path, name, _ in _templates(context):
-        if name is not None and name not in TEMPLATES:
-            yield context.finding(f"`chat_template: {name}` is not known to this version; the model's own template is "
-                                  "tokenizer_default.", *path,
+        if name and name not in TEMPLATES:
+            in_dialect = name in names("chat_template") or name.startswith("tokenizer_default_fallback_")
+            yield context.finding(f"`chat_template: {name}` is {'a template that this version does not ship' if in_dialect else 'not known'}; "
+                                  "the model's own is tokenizer_default.", *path, severity=Severity.BLOCKED if in_dialect else None,
                                   expected="one of " + ", ".join(TEMPLATES), fix="chat_template: tokenizer_default")
 
 

@@ -27,7 +27,7 @@ _ADAM_KEYS = ("adam_beta1", "adam_beta2", "adam_epsilon")
 _HIGH, _LOW_LORA = 1e-2, 1e-6
 
 
-@rule("TL501", Severity.ERROR, title="An optimizer that needs bitsandbytes",
+@rule("TL501", Severity.BLOCKED, title="An optimizer that needs bitsandbytes",
       why="8-bit and paged optimizers save memory on GPUs with bitsandbytes, which this version does not run. With LoRA the optimizer's "
           "state is small anyway; adamw_torch_fused takes the same steps.",
       bad="optimizer: paged_adamw_8bit", good="optimizer: adamw_torch_fused")
@@ -39,9 +39,9 @@ def bitsandbytes(context: Context) -> Iterator[Finding]:
                               expected="one of " + ", ".join(OPTIMIZERS), fix="optimizer: adamw_torch_fused")
 
 
-@rule("TL502", Severity.ERROR, title="An optimizer that is not run here",
+@rule("TL502", Severity.BLOCKED, title="An optimizer that is not run here",
       why="Another optimizer takes other steps at the same learning rate, so none is put in its place silently.",
-      bad="optimizer: adamw", good="optimizer: adamw_torch")
+      bad="optimizer: muon", good="optimizer: adamw_torch")
 def unknown_optimizer(context: Context) -> Iterator[Finding]:
     """optimizer is none of those that a run can use."""
     name = context.config.optimisation.optimizer
@@ -50,15 +50,14 @@ def unknown_optimizer(context: Context) -> Iterator[Finding]:
     expected = "one of " + ", ".join(OPTIMIZERS)
     if name == "adamw_hf":
         yield context.finding("`optimizer: adamw_hf` is an old name that transformers has removed; adamw_torch takes the same steps.",
-                              "optimizer",
-                              expected=expected, fix="optimizer: adamw_torch")
+                              "optimizer", expected=expected, fix="optimizer: adamw_torch", severity=Severity.ERROR)
     elif name in _ELSEWHERE:
         yield context.finding(f"`optimizer: {name}` is one that this version does not run.", "optimizer", expected=expected,
                               fix="optimizer: adamw_torch_fused")
     else:
         close = difflib.get_close_matches(name.lower(), [*OPTIMIZERS, *sorted(_BITSANDBYTES | _ELSEWHERE)], n=1)
         hint = f" Did you mean `{close[0]}`?" if close else ""
-        yield context.finding(f"`optimizer: {name}` is not an optimizer.{hint}", "optimizer", expected=expected,
+        yield context.finding(f"`optimizer: {name}` is not an optimizer.{hint}", "optimizer", expected=expected, severity=Severity.ERROR,
                               fix=f"optimizer: {close[0] if close and close[0] in OPTIMIZERS else 'adamw_torch_fused'}")
 
 
@@ -67,7 +66,7 @@ def unknown_optimizer(context: Context) -> Iterator[Finding]:
 def two_warmups(context: Context) -> Iterator[Finding]:
     """Both are written."""
     settings = context.config.optimisation
-    if settings.warmup_steps is not None and settings.warmup_ratio is not None:
+    if settings.warmup_steps and settings.warmup_ratio:
         yield context.finding("`warmup_steps` and `warmup_ratio` are both written; only one can hold.", "warmup_ratio",
                               expected="one of the two",
                               fix="delete `warmup_ratio`")

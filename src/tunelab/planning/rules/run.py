@@ -65,7 +65,7 @@ def no_interval(context: Context) -> Iterator[Finding]:
                               fix="evals_per_epoch: 2")
 
 
-@rule("TL706", Severity.ERROR, title="save_strategy: best without evaluation",
+@rule("TL706", Severity.WARNING, title="save_strategy: best without evaluation",
       why="The best checkpoint is the one with the lowest loss on held-out rows; without evaluation there is no such loss.",
       bad="save_strategy: best", good="save_strategy: best\nval_set_size: 0.05\nevals_per_epoch: 2")
 def best_of_nothing(context: Context) -> Iterator[Finding]:

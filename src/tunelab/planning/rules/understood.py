@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from tunelab.config.catalogue import catalogue
+from tunelab.config.catalogue import typed_keys
 from tunelab.config.finding import Finding, Severity
 from tunelab.config.setting import Support
 from tunelab.planning.rules.registry import Context, rule
@@ -14,11 +14,11 @@ _OWN_RULE = frozenset({"load_in_4bit", "load_in_8bit", "deepspeed"})
 
 @rule("TL801", Severity.NOTE, title="Understood, not acted on",
       why="The setting is known and the run does not act on it; what that means for the result is in the message.",
-      bad="flash_attention: true", good="sample_packing: true")
+      bad="attn_implementation: sdpa", good="sample_packing: true")
 def not_acted_on(context: Context) -> Iterator[Finding]:
     """A key with Support.UNDERSTOOD holds something else than its default."""
-    for name, key in catalogue().items():
-        if key.setting.support is not Support.UNDERSTOOD or name in _OWN_RULE or "." in name:
+    for name, key in typed_keys().items():
+        if key.setting.support is not Support.UNDERSTOOD or key.status or name in _OWN_RULE or "." in name:
             continue
         value = context.config.value(name)
         if context.written(name) and value != key.default and value is not False:
