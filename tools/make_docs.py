@@ -1,4 +1,4 @@
-"""Write the generated pages: docs/cli.md, docs/config.md, docs/rules.md. `--check` only says whether they are up to date."""
+"""Write the generated pages: docs/cli.md, docs/config.md and config/, docs/rules.md and rules/. `--check` only says whether they are stale."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from typer.main import get_command
 
 from tunelab.cli.main import app
 from tunelab.config.catalogue import FIRST, Key, catalogue
+from tunelab.config.setting import Support
 from tunelab.planning.rules import all_rules
 
 DOCS = Path(__file__).parent.parent / "docs"
@@ -23,22 +24,45 @@ def cli_page() -> str:
     return NOTE + get_docs_for_click(obj=command, ctx=Context(command), name="tunelab").strip() + "\n"
 
 
-def config_page() -> str:
-    """Every setting, the fifteen of the course lab first."""
+def config_pages() -> dict[str, str]:
+    """An index, the fifteen of the course lab first, and a page for each section and each room of the key table."""
     keys = catalogue()
-    ordered = [keys[name] for name in FIRST] + [key for name, key in keys.items() if name not in FIRST]
-    parts = [NOTE + "# Settings\n\nThe keys of a fine-tuning config that tunelab acts on, as `tunelab explain KEY` tells them.\n"]
-    parts.extend(_setting(key) for key in ordered)
-    return "\n".join(parts)
+    rooms: dict[str, list[Key]] = {}
+    for key in keys.values():
+        rooms.setdefault(key.section, []).append(key)
+    first = [f"[`{name}`](config/{keys[name].section}.md#{_anchor(name)})" for name in FIRST]
+    lines = [NOTE + "# Settings", "", f"The {len(keys)} keys of the dialect, as `tunelab explain KEY` tells them. "
+             "*Honoured*: a run acts on it. *Understood, not acted on*: it is checked and explained, and `check` says what follows.", "",
+             f"The fifteen that the course lab asks about: {', '.join(first)}.",
+             "", "| page | keys | honoured | understood | removed |", "|---|---|---|---|---|"]
+    for room, found in rooms.items():
+        counts = [sum(key.setting.support in group for key in found) for group in
+                  ((Support.HONOURED, Support.ON_HARDWARE), (Support.UNDERSTOOD,), (Support.REMOVED,))]
+        lines.append(f"| [{room}](config/{room}.md) | {len(found)} | {' | '.join(str(count) for count in counts)} |")
+    pages = {"config.md": "\n".join(lines) + "\n"}
+    for room, found in rooms.items():
+        pages[f"config/{room}.md"] = NOTE + f"# Settings: {room}\n\n" + "\n".join(_setting(key) for key in found)
+    return pages
 
 
-def rules_page() -> str:
-    """Every rule of `tunelab check`."""
-    parts = [NOTE + "# Rules\n\nWhat `tunelab check` looks for beyond the single key. Errors stop a run; warnings and notes do not.\n"]
+def rules_pages() -> dict[str, str]:
+    """An index, and a page for each rule."""
+    lines = [NOTE + "# Rules", "", "What `tunelab check` looks for. An *error* says the config is wrong; *blocked*, that this version or this "
+             "machine cannot run it; a *warning*, that it runs and probably not as meant; a *note*, that something happens that the file does not say.", "",
+             "Choose with `--select` and `--ignore` (codes or their beginning), or in the file: `# tunelab: ignore TL301` at the end of a line or "
+             "above it, `# tunelab: ignore-file TL301` for the whole file.", "", "| rule | severity | | safe fix |", "|---|---|---|---|"]
+    pages = {}
     for rule in all_rules():
-        parts.append(f"## {rule.code}: {rule.title}\n\n*{rule.severity}.* {rule.why}\n\nBad:\n\n```yaml\n{rule.bad.strip()}\n```\n\n"
-                     f"Good:\n\n```yaml\n{rule.good.strip()}\n```\n")
-    return "\n".join(parts)
+        lines.append(f"| [{rule.code}](rules/{rule.code}.md) | {rule.severity} | {rule.title} | {'yes' if rule.safe else ''} |")
+        bad = "\n".join(f"```yaml\n{one}\n```\n" for one in rule.bad)
+        safe = ", with a safe fix" if rule.safe else ""
+        pages[f"rules/{rule.code}.md"] = (NOTE + f"# {rule.code}: {rule.title}\n\n*{rule.severity}*{safe}\n\n{rule.why}\n\n"
+                                          f"Bad:\n\n{bad}\nGood:\n\n```yaml\n{rule.good}\n```\n\n[All rules](../rules.md)\n")
+    return {"rules.md": "\n".join(lines) + "\n", **pages}
+
+
+def _anchor(name: str) -> str:
+    return name.replace(".", "").replace("[]", "")
 
 
 def _setting(key: Key) -> str:
@@ -49,26 +73,33 @@ def _setting(key: Key) -> str:
         lines.append(f"- typical: {words.typical}")
     if words.interacts:
         lines.append(f"- interacts with {', '.join(f'`{name}`' for name in words.interacts)}")
+    lines.append(f"- {words.support}{f' ({words.hardware})' if words.hardware else ''}{f'; {key.status}' if key.status else ''}"
+                 f"{f', use `{key.replaced_by}`' if key.replaced_by else ''}{f'; of the plugin {key.plugin}' if key.plugin else ''}")
     if words.example:
-        lines.append(f"- example: `{words.example}`")
-    lines.append(f"- {words.support}{f' ({words.hardware})' if words.hardware else ''}")
+        lines += ["", "```yaml", words.example, "```"]
     return "\n".join([*lines, ""])
 
 
-PAGES = {"cli.md": cli_page, "config.md": config_page, "rules.md": rules_page}
+def pages() -> dict[str, str]:
+    """Every generated page by its path below docs/."""
+    return {"cli.md": cli_page(), **config_pages(), **rules_pages()}
 
 
 def main() -> int:
     """Write or check the pages; 1 when a checked page is stale."""
-    stale = [name for name, page in PAGES.items() if not (DOCS / name).exists() or (DOCS / name).read_text(encoding="utf-8") != page()]
+    wanted = pages()
+    stale = [name for name, text in wanted.items() if not (DOCS / name).exists() or (DOCS / name).read_text(encoding="utf-8") != text]
+    gone = [path for folder in ("config", "rules") for path in (DOCS / folder).glob("*.md") if f"{folder}/{path.name}" not in wanted]
     if "--check" in sys.argv:
-        if stale:
-            print(f"stale: {', '.join(stale)}; write them with `make docs`")
-        return int(bool(stale))
-    DOCS.mkdir(exist_ok=True)
+        if stale or gone:
+            print(f"stale: {', '.join([*stale, *(path.name for path in gone)])}; write them with `make docs`")
+        return int(bool(stale or gone))
     for name in stale:
-        (DOCS / name).write_text(PAGES[name](), encoding="utf-8")
-        print(f"written: docs/{name}")
+        (DOCS / name).parent.mkdir(parents=True, exist_ok=True)
+        (DOCS / name).write_text(wanted[name], encoding="utf-8")
+    for path in gone:
+        path.unlink()
+    print(f"{len(stale)} pages written, {len(gone)} removed, of {len(wanted)}")
     return 0
 
 

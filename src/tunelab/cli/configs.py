@@ -101,6 +101,60 @@ def _codes(values: list[str] | None) -> tuple[str, ...]:
     return tuple(code.strip() for value in values or () for code in value.split(",") if code.strip())
 
 
+def diff(
+    first: Annotated[str, typer.Argument(metavar="A.yml", help="A config file.", show_default=False)],
+    second: Annotated[str, typer.Argument(metavar="B.yml", help="Another one.", show_default=False)],
+    as_json: Json = False,
+) -> None:
+    """What do two configs mean differently, after defaults and old spellings?
+
+    Exit code 0: no difference; 1: there are some. Example: `tunelab diff old.yml new.yml`
+    """
+    from tunelab.cli.show.difference import show_differences
+    from tunelab.workflow.diff import diff as run
+
+    result = run(first, second)
+    if as_json:
+        print_json(result)
+    else:
+        show_differences(console(), result)
+    raise typer.Exit(int(bool(result.differences)))
+
+
+def schema(
+    to: Annotated[Path | None, typer.Option("--to", help="Write it to this file or folder and print the line that an editor needs.")] = None,
+) -> None:
+    """A JSON Schema of the dialect: completion, hover and squiggles in editors.
+
+    Examples: `tunelab schema > axolotl.schema.json`, `tunelab schema --to .vscode`
+    """
+    from tunelab.workflow.schema import schema as run
+    from tunelab.workflow.schema import write_schema
+
+    if to is None:
+        print_json(run())
+    else:
+        typer.echo(f"Put this on the first line of a config:\n{write_schema(to)}")
+
+
+def init(
+    model: Annotated[str, typer.Option("--model", help="The base model: a Hub id or a folder.")] = "HuggingFaceTB/SmolLM2-135M-Instruct",
+    method: Annotated[str, typer.Option("--method", help="lora, qlora, full or dpo.")] = "lora",
+    hardware: Annotated[str, typer.Option("--hardware", help="cpu, gpu-8gb, gpu-16gb, gpu-24gb, gpu-80gb or multi-gpu.")] = "cpu",
+    data: Annotated[str, typer.Option("--data", help="The dataset: a file, a folder or a Hub id.")] = "data/train.jsonl",
+    output: Annotated[str, typer.Option("--output", help="The folder that the run will write.")] = "out",
+    to: Annotated[Path, typer.Option("--to", help="The file to write.")] = Path("config.yml"),
+) -> None:
+    """Write a commented config to begin with, for a model, a method and a kind of hardware.
+
+    Example: `tunelab init --model Qwen/Qwen2.5-0.5B --method lora --hardware gpu-16gb --data chats.jsonl --to mine.yml`
+    """
+    from tunelab.workflow.init import init as run
+
+    run(to, model, method=method, hardware=hardware, data=data, output=output)
+    typer.echo(f"Written: {to}\nNext: tunelab check {to}")
+
+
 def plan(
     config: ConfigPath,
     calibrate: Annotated[bool, typer.Option("--calibrate", help="Run a few real steps of this model first, to predict the time (needs torch).")] = False,
@@ -147,5 +201,5 @@ def preview(
 
 def add_to(app: typer.Typer) -> None:
     """Register the verbs of this file."""
-    for verb in (explain, check, rule, plan, preview):
+    for verb in (explain, check, rule, diff, init, schema, plan, preview):
         app.command()(verb)

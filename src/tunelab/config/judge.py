@@ -7,6 +7,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from functools import lru_cache
 from typing import Any
 
 from tunelab.config import value_types
@@ -33,8 +34,9 @@ def finding_at(source: Source, code: str, severity: Severity, message: str, path
 def judge(source: Source, values: Mapping[str, Any]) -> Iterator[Finding]:
     """Everything there is to say about each key and value by itself, except about values that a section types."""
     for repeat in source.repeats:
-        yield Finding("TL110", Severity.ERROR if repeat.differs else Severity.WARNING, f"`{repeat.path[-1]}` is written twice (first on line {repeat.first_line}); only the later "
-                      "value would hold.", dotted(repeat.path), repeat.line, repeat.column, fix="Delete one of the two lines.")
+        severity = Severity.ERROR if repeat.differs else Severity.WARNING
+        yield Finding("TL110", severity, f"`{repeat.path[-1]}` is written twice (first on line {repeat.first_line}); only the later value "
+                      "would hold.", dotted(repeat.path), repeat.line, repeat.column, fix="Delete one of the two lines.")
     yield from _mapping(source, values, (), "")
 
 
@@ -227,6 +229,7 @@ def _plain_number(number: float) -> str:
     return text + "0" if text.endswith(".") else text if float(text) == number else f"{number:.6e}"
 
 
+@lru_cache(maxsize=1024)
 def _closest(name: str, candidates: tuple[str, ...]) -> str | None:
     import difflib
 

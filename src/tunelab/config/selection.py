@@ -14,7 +14,7 @@ from tunelab.config.finding import Finding, Severity
 from tunelab.config.source import Source
 
 ALWAYS = frozenset({"TL101", "TL102", "TL103", "TL104", "TL110"})
-_COMMENT = re.compile(r"#\s*tunelab:\s*(ignore|ignore-file)\b[ :]*([A-Za-z0-9, ]*)")
+_COMMENT = re.compile(r"#\s*tunelab:\s*(ignore-file|ignore)\b[ :]*([A-Za-z0-9, ]*)")
 
 
 def choose(findings: Iterable[Finding], select: Sequence[str] = (), ignore: Sequence[str] = ()) -> tuple[Finding, ...]:

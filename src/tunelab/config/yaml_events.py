@@ -72,7 +72,7 @@ class _Builder:
         if isinstance(event, yaml.ScalarEvent):
             self._scalar(event)
         elif isinstance(event, yaml.AliasEvent):
-            value, size = self._anchors.get(event.anchor, (None, 0))
+            value, size = self._anchors.get(event.anchor or "", (None, 0))
             if size == 0:
                 raise ConfigError(f"`*{event.anchor}` names no anchor that stands above it.", where=self._place(event.start_mark),
                                   next_step=f"Write `&{event.anchor}` where it is meant to point.")

@@ -129,11 +129,11 @@ def _written(config: Config, path: KeyPath, key: Key) -> Any:
     """The value as the file has it: for keys that no section types."""
     value: Any = config.raw.values
     for part in path:
-        if (isinstance(value, list) and isinstance(part, int) and part < len(value)) or (isinstance(value, dict) and part in value):
-            value = value[part]
+        if isinstance(value, list):
+            value = value[part] if isinstance(part, int) and part < len(value) else None
         else:
-            return key.default
-    return value
+            value = value.get(part) if isinstance(value, dict) else None
+    return key.default if value is None else value
 
 
 def _plain(value: Any) -> Any:

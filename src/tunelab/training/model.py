@@ -24,6 +24,7 @@ def build_model(config: Config, weights: Path, precision: str, vocabulary: int) 
     `precision`). `vocabulary` is the tokenizer's size: a larger one than the model's adds embedding rows.
     """
     frozen = config.adapter.adapter is not None
+    _allow_tf32(config.hardware.tf32)
     model = load_base(weights, DTYPES[precision] if frozen else torch.float32)
     if vocabulary > model.get_input_embeddings().num_embeddings:
         model.resize_token_embeddings(vocabulary)
@@ -32,6 +33,14 @@ def build_model(config: Config, weights: Path, precision: str, vocabulary: int) 
     if frozen:
         return _with_adapter(config, model)
     return model
+
+
+def _allow_tf32(asked: bool | str | None) -> None:
+    """Let 32-bit matrix products use TensorFloat-32: when asked, and with auto on the GPUs that have it (compute capability 8 and newer)."""
+    if asked == "auto":
+        asked = torch.cuda.is_available() and torch.cuda.get_device_capability()[0] >= 8
+    torch.backends.cuda.matmul.allow_tf32 = bool(asked)
+    torch.backends.cudnn.allow_tf32 = bool(asked)
 
 
 def load_base(weights: Path, dtype: torch.dtype) -> Any:

@@ -18,9 +18,10 @@ from tunelab.facts.dataset import DataFacts
 from tunelab.facts.machine import Machine, read_machine
 from tunelab.facts.model import ModelFolder, find_model
 from tunelab.facts.shapes import ModelShapes, read_shapes
+from tunelab.planning.batches import data_facts
 from tunelab.planning.rules import all_rules
 from tunelab.planning.rules import check as check_rules
-from tunelab.planning.schedule import Rows, Schedule, make_schedule
+from tunelab.planning.schedule import Schedule, make_schedule
 
 _NO_VALUE = frozenset({"TL102", "TL103", "TL107"})
 
@@ -87,7 +88,8 @@ def load_data(config: Config, model: ModelFolder, progress: Progress | None = No
     lengths = tuple(len(sample.input_ids) for sample in prepared.train)
     held_out = tuple(len(sample.input_ids) for sample in prepared.held_out)
     schedule = make_schedule(config, lengths, held_out)
-    return Loaded(tokenizer, prepared, schedule, _facts(config, prepared, lengths, schedule))
+    supervised = [sample.supervised for sample in prepared.train]
+    return Loaded(tokenizer, prepared, schedule, data_facts(config, lengths, supervised, len(prepared.held_out), schedule))
 
 
 def _look_at_model(config: Config, network: bool) -> tuple[ModelFolder | None, ModelShapes | None, list[Finding]]:
@@ -110,22 +112,3 @@ def _look_at_model(config: Config, network: bool) -> tuple[ModelFolder | None, M
 def _may_be_on_hub(name: str) -> bool:
     """Whether a name has the form of a Hub id (ORG/NAME) and not of a path."""
     return name.count("/") == 1 and not name.startswith((".", "/", "~")) and not Path(name.split("/")[0]).is_dir()
-
-
-def _facts(config: Config, prepared: Prepared, lengths: tuple[int, ...], schedule: Schedule) -> DataFacts:
-    pad_to = config.data.sequence_len if config.data.pad_to_sequence_len else None
-
-    def positions(rows: Rows) -> int:
-        return sum(pad_to or sum(lengths[index] for index in row) for row in rows)
-
-    first = schedule.epochs[0]
-    taken = [rows for step in range(schedule.steps.total) for rows in schedule.micro_batches(step)]
-    supervised = tuple(sample.supervised for sample in prepared.train)
-    return DataFacts(
-        rows=len(lengths), held_out=len(prepared.held_out), lengths=lengths, supervised=supervised,
-        packed_rows=sum(len(rows) for rows in first), positions=sum(positions(rows) for rows in first),
-        batches_per_epoch=tuple(len(epoch) for epoch in schedule.epochs),
-        max_positions=max((positions(rows) for rows in first), default=0),
-        max_supervised=max((sum(supervised[index] for row in rows for index in row) for rows in first), default=0),
-        total_positions=sum(positions(rows) for rows in taken),
-        total_supervised=sum(supervised[index] for rows in taken for row in rows for index in row))

@@ -1,20 +1,29 @@
-"""plan: what a run will take, before it takes it."""
+"""plan: what a run will take, before it takes it; also a run that this machine or version cannot make."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
-from tunelab.config import Config
+from tunelab.config import Config, Severity
 from tunelab.config.finding import Finding
-from tunelab.errors import ModelError, needs
-from tunelab.facts.model import ModelFolder
+from tunelab.config.sections.data import Dataset
+from tunelab.data.prepare import DEFAULT_SEED, held_out_count, shard
+from tunelab.data.sources import read_rows
+from tunelab.errors import DataError, ModelError, needs
+from tunelab.facts.dataset import DataFacts
+from tunelab.facts.lookup import find_shapes
+from tunelab.facts.row_statistics import RowLength, row_length
+from tunelab.facts.shapes import ModelShapes
+from tunelab.planning.batches import data_facts
 from tunelab.planning.plan import Plan, make_plan
-from tunelab.workflow.opening import Loaded, load_data, open_config
+from tunelab.planning.schedule import make_schedule
+from tunelab.workflow.opening import Opened, load_data, open_config
 
 
 @dataclass(frozen=True, slots=True)
 class Planned:
-    """A plan and the findings that do not stop the run. `missing` says what was not at hand, so that the plan is silent about it."""
+    """A plan and the findings that do not stop it. `missing` says what was not at hand, so that the plan is silent about it."""
 
     path: str
     plan: Plan
@@ -22,22 +31,19 @@ class Planned:
     missing: tuple[str, ...]
 
 
-def plan(path: str, *, calibrate: bool = False, tokens_per_second: float | None = None) -> Planned:
-    """Plan a run. `calibrate` takes a few real steps to predict the time (needs torch), unless the speed is given.
+def plan(path: str, *, calibrate: bool = False, tokens_per_second: float | None = None, network: bool = False) -> Planned:
+    """Plan a run. `calibrate` takes a few real steps to predict the time (needs torch), unless the speed is given. With `network` the Hub
+    is asked for what is not on this disk: headers and small files of the model, the datasets.
 
-    Raises ConfigError, DataError.
+    Raises ConfigError for a config that is wrong (not for one that merely cannot run here), DataError.
     """
-    opened = open_config(path)
-    config = opened.config_or_raise()
-    loaded, missing = None, []
-    if opened.model is None:
-        missing.append(f"the base model {config.model.base_model} is not on this disk: no token counts, no steps, no exact parameters")
-    else:
-        loaded, why = _load(config, opened.model)
-        missing.extend(why)
-    speed = measured_speed(path) if calibrate and loaded is not None and tokens_per_second is None else tokens_per_second
-    made = make_plan(config, opened.shapes, opened.machine, loaded.facts if loaded else None, speed)
-    return Planned(path, made, opened.findings, tuple(missing))
+    opened = open_config(path, network=network)
+    config = opened.readable_or_raise()
+    shapes, missing = _shapes(opened, network)
+    data, about_data = _data(opened, network)
+    speed = measured_speed(path) if calibrate and data is not None and tokens_per_second is None else tokens_per_second
+    made = make_plan(config, shapes, opened.machine, data, speed, table=True)
+    return Planned(path, made, opened.findings, (*missing, *about_data))
 
 
 def measured_speed(path: str) -> float:
@@ -49,9 +55,67 @@ def measured_speed(path: str) -> float:
     return tokens_per_second(prepare_job(open_config(path))[1])
 
 
-def _load(config: Config, model: ModelFolder) -> tuple[Loaded | None, list[str]]:
-    """The data; a model folder without a tokenizer leaves the plan without token counts instead of failing it."""
+def _shapes(opened: Opened, network: bool) -> tuple[ModelShapes | None, list[str]]:
+    """The model's shapes from its folder, else from wherever they can be had, and what is not known without them."""
+    name = opened.config.model.base_model
+    if opened.shapes is not None:
+        return opened.shapes, []
     try:
-        return load_data(config, model), []
+        found = find_shapes(name, network=network)
     except ModelError as error:
-        return None, [f"no token counts and no steps: {error.message}"]
+        return None, [f"no exact parameters, no memory: {error.message}"]
+    if found is None:
+        return None, [f"the base model {name} is neither on this disk nor in the table of well known models: no exact parameters, no memory"]
+    return found, []
+
+
+def _data(opened: Opened, network: bool) -> tuple[DataFacts | None, list[str]]:
+    """Tokenised data where the tokenizer is at hand, else row statistics of local files; and why there are no better numbers."""
+    config = opened.config
+    far = [dataset.path for dataset in config.data.datasets if not _is_local(dataset)]
+    if far and not network:
+        return None, [f"no rows, no steps, no time: the dataset {far[0]} is not a file on this disk"]
+    why = f"the tokenizer of {config.model.base_model} is not on this disk"
+    if opened.model is not None:
+        try:
+            return load_data(config, opened.model).facts, []
+        except ModelError as error:
+            why = error.message
+        except DataError as error:
+            if not any(finding.severity is Severity.BLOCKED for finding in opened.findings):
+                raise
+            why = error.message
+    try:
+        return _from_statistics(config), [f"no exact token counts: {why}"]
+    except DataError as error:
+        return None, [f"no rows, no steps, no time: {error.message}"]
+
+
+def _from_statistics(config: Config) -> DataFacts:
+    """Row lengths estimated from characters, put through the same split, packing and steps as tokenised rows. Raises DataError."""
+    seed = DEFAULT_SEED if config.run.seed is None else config.run.seed
+    lengths: list[RowLength] = []
+    for index, dataset in enumerate(config.data.datasets):
+        for row in shard(read_rows(dataset, index, config_folder=config.source.path.parent), dataset, index, seed):
+            lengths += _fitting(row_length(row.values, dataset.type or "", config.data.train_on_inputs), dataset, config.data.sequence_len)
+    if not lengths:
+        raise DataError("No row fits into sequence_len.", where="sequence_len", next_step="Raise it.")
+    held_out = held_out_count(len(lengths), config.data.val_set_size) if config.data.val_set_size else 0
+    train, kept_back = lengths[held_out:], lengths[:held_out]
+    schedule = make_schedule(config, [one.tokens for one in train], [one.tokens for one in kept_back])
+    return data_facts(config, [one.tokens for one in train], [one.supervised for one in train], held_out, schedule, "row statistics")
+
+
+def _fitting(length: RowLength, dataset: Dataset, most: int) -> list[RowLength]:
+    """A text of type completion is cut into rows; any other row that is too long is left out."""
+    if length.tokens <= most:
+        return [length]
+    if not (dataset.type or "").startswith("completion"):
+        return []
+    whole, rest = divmod(length.tokens, most)
+    return [RowLength(most, most - 1)] * whole + ([RowLength(rest, rest - 1)] if rest > 1 else [])
+
+
+def _is_local(dataset: Dataset) -> bool:
+    named = dataset.path in ("json", "csv", "text", "parquet") and bool(dataset.data_files)
+    return named or Path(dataset.path).expanduser().exists()

@@ -166,3 +166,15 @@ def _types() -> tuple[str, ...]:
     from tunelab.data.formats import known_types
 
     return known_types()
+
+
+@rule("TL320", Severity.WARNING, title="The end of a turn is never trained",
+      why="A model that never sees loss on the token that ends an answer does not learn to stop: it goes on until the limit.",
+      bad="datasets: [{path: data/train.jsonl, type: chat_template, train_on_eos: none}]",
+      good="datasets: [{path: data/train.jsonl, type: chat_template, train_on_eos: turn}]")
+def never_stops(context: Context) -> Iterator[Finding]:
+    """datasets[].train_on_eos (and train_on_eot) is none."""
+    for index, dataset in context.raw.items("datasets"):
+        if dataset.get("train_on_eos") == "none" and dataset.get("train_on_eot") in (None, "none"):
+            yield context.finding("`train_on_eos: none`: no token that ends an answer carries loss, so the model does not learn to stop.",
+                                  "datasets", index, "train_on_eos", expected="turn", fix="train_on_eos: turn")

@@ -113,3 +113,14 @@ def parameters_in_name(name: str) -> int | None:
 
 def _count(parameters: int) -> str:
     return f"{parameters / 1e9:.3g} billion" if parameters >= 1e9 else f"{parameters / 1e6:.0f} million"
+
+
+@rule("TL620", Severity.NOTE, title="fp16 on hardware that has bf16",
+      why="float16 needs its gradients scaled and overflows above 65,504; bfloat16 has the range of 32 bits at the same speed.",
+      bad="fp16: true", good="bf16: auto")
+def fp16_beside_bf16(context: Context) -> Iterator[Finding]:
+    """fp16: true where bfloat16 is fast."""
+    hardware = context.config.hardware
+    if hardware.fp16 and hardware.bf16 is not True and context.machine.bf16_fast:
+        yield context.finding(f"`fp16: true` on {context.machine.device_name}, which computes in bfloat16 just as fast and without overflow.",
+                              "fp16", expected="bf16: auto", fix="bf16: auto\ndelete `fp16`")

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from tunelab.config.finding import Finding, Severity
 from tunelab.config.known import names
+from tunelab.facts.licences import known_licence
 from tunelab.planning.rules.registry import Context, rule
 
 # What data.templates resolves; every other name of Axolotl's is a text that this version does not carry.
@@ -91,3 +92,36 @@ def _templates(context: Context) -> Iterator[tuple[tuple[str | int, ...], str | 
     yield ("chat_template",), config.model.chat_template, config.model.chat_template_jinja
     for index, dataset in enumerate(config.data.datasets):
         yield ("datasets", index, "chat_template"), dataset.chat_template, dataset.chat_template_jinja
+
+
+@rule("TL220", Severity.WARNING, title="New tokens that LoRA does not train",
+      why="A token that is new to the vocabulary gets a fresh row in the embedding and in the output head. LoRA leaves both frozen, so the "
+          "model never learns what the token means.",
+      bad="adapter: lora\nlora_r: 16\nlora_alpha: 32\nlora_target_linear: true\ntokens: [<tool>, </tool>]",
+      good="adapter: lora\nlora_r: 16\nlora_alpha: 32\nlora_target_linear: true\ntokens: [<tool>, </tool>]\n"
+           "lora_modules_to_save: [embed_tokens, lm_head]")
+def untrained_tokens(context: Context) -> Iterator[Finding]:
+    """tokens (or additional_special_tokens) with an adapter that trains no embedding."""
+    raw = context.raw
+    new = next((key for key in ("tokens", "special_tokens.additional_special_tokens") if raw.truthy(key)), None)
+    saved = raw.get("lora_modules_to_save") or []
+    trained = isinstance(saved, list) and any("embed" in str(name) or "wte" in str(name) for name in saved)
+    if new and raw.text("adapter") and not trained and not raw.truthy("peft_trainable_token_indices"):
+        yield context.finding(f"`{new}` adds tokens, and the adapter trains neither the embedding nor the output head.", new,
+                              expected="lora_modules_to_save: [embed_tokens, lm_head]",
+                              fix="lora_modules_to_save: [embed_tokens, lm_head]" if "." not in new else "")
+
+
+@rule("TL221", Severity.NOTE, title="The base model has terms of its own",
+      why="A gated model is only downloaded after its terms are accepted on the Hub, with a token in HF_TOKEN. What is trained from a model "
+          "comes under its licence too.",
+      bad="base_model: meta-llama/Llama-3.2-1B", good="base_model: HuggingFaceTB/SmolLM2-135M")
+def terms(context: Context) -> Iterator[Finding]:
+    """base_model is of a family whose terms are known."""
+    licence = known_licence(context.config.model.base_model)
+    if licence is None:
+        return
+    access = " Downloads need accepted terms and HF_TOKEN." if licence.gated else ""
+    use = "no commercial use" if licence.commercial == "no" else "commercial use with conditions"
+    yield context.finding(f"This model comes under {licence.name} ({use}), and so does what is trained from it.{access}", "base_model",
+                          expected="its card has the last word")

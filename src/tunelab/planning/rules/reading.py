@@ -1,4 +1,5 @@
-"""The pages of the findings that reading a config gives (TL1xx): `config.judge` and `config.config` make them, so `look` finds nothing."""
+"""The pages of the findings that reading gives: of the config (TL1xx, made by `config.judge` and `config.config`) and of the base model
+(TL201 and TL202, made when a verb opens a config). Their `look` finds nothing."""
 
 from __future__ import annotations
 
@@ -54,6 +55,12 @@ _PAGES: tuple[tuple[str, Severity, str, str, str | tuple[str, ...], str], ...] =
      "comet_api_key: abcdef0123456789", "comet_project_name: mine"),
     ("TL114", Severity.WARNING, "An ignore comment for no rule", "The comment hides nothing; its code is misspelt or gone.",
      "seed: 1  # tunelab: ignore TL999", "seed: 1  # tunelab: ignore TL5"),
+    ("TL201", Severity.NOTE, "The base model is not on this disk",
+     "Its shapes are not known, so nothing is said about its layers and its memory. A Hub id is looked for on the Hub when it is needed; a "
+     "path that does not exist is blocked.", "base_model: org/not-downloaded", "base_model: ./models/SmolLM2-135M"),
+    ("TL202", Severity.WARNING, "The base model's shapes cannot be read",
+     "Its config.json or its weights are missing or damaged: the plan stays silent about parameters and memory.",
+     "base_model: ./models/half-downloaded", "base_model: ./models/SmolLM2-135M"),
 )
 
 for _code, _severity, _title, _why, _bad, _good in _PAGES:

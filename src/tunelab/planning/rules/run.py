@@ -95,3 +95,16 @@ def _contradiction(context: Context, key: str, strategy: str | None, intervals: 
     fix = "\n".join(f"delete `{name}`" for name in written) if strategy == "best" else f"{key}: steps"
     yield context.finding(f"`{key}: {strategy}` and {listed(written)} contradict each other.", key,
                           expected=f"{key}: steps, or no {listed(written, 'or')}", fix=fix)
+
+
+@rule("TL720", Severity.WARNING, title="An interval longer than the run",
+      why="The run is over before the first one is due: nothing is evaluated, or no checkpoint is kept on the way.",
+      bad=("max_steps: 50\nsave_steps: 100", "max_steps: 50\nval_set_size: 0.05\neval_steps: 51"), good="max_steps: 50\nsave_steps: 25")
+def never_due(context: Context) -> Iterator[Finding]:
+    """save_steps or eval_steps above max_steps."""
+    last = context.config.optimisation.max_steps
+    for key in ("save_steps", "eval_steps"):
+        every = context.raw.number(key)
+        if last and every is not None and every > last:
+            yield context.finding(f"`{key}` is {every:g} and `max_steps` {last}: it never comes to that.", key, expected=f"at most {last}",
+                                  fix=f"{key}: {max(1, last // 2)}")
