@@ -30,6 +30,7 @@ docs: .venv/ready  ## write the generated pages again
 	$(BIN)/python tools/make_docs.py
 
 bench: .venv/ready  ## speed, compared by ratio within one run
+	$(BIN)/python bench/check.py
 	$(BIN)/python bench/training.py
 
 clean:
