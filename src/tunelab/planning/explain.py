@@ -12,6 +12,7 @@ from tunelab.config.catalogue import FIRST, SECTIONS, Key, entry, key_names, sec
 from tunelab.config.config import Config
 from tunelab.config.finding import KeyPath, dotted, general
 from tunelab.config.setting import Section, Support
+from tunelab.config.value_types import in_words
 from tunelab.errors import UsageError
 from tunelab.facts.machine import Machine
 from tunelab.facts.shapes import ModelShapes
@@ -23,7 +24,8 @@ from tunelab.planning.steps import StepPlan
 class Explanation:
     """One setting. `value` is plain data, `shown` its text; `line` is None when it is not written, and `value` is then the default.
 
-    `here` is a sentence about this run, "" when there is nothing to add (or no config).
+    `here` is a sentence about this run, "" when there is nothing to add (or no config). `dialect` is what Axolotl takes; `status`,
+    `replaced_by` and `plugin` as in the catalogue.
     """
 
     name: str
@@ -42,6 +44,10 @@ class Explanation:
     support: str
     hardware: str
     here: str
+    dialect: str = ""
+    status: str = ""
+    replaced_by: str = ""
+    plugin: str = ""
 
 
 def explain(config: Config, machine: Machine, shapes: ModelShapes | None, steps: StepPlan | None = None,
@@ -93,7 +99,8 @@ def _explanation(key: Key, name: str, value: Any, *, written: bool, line: int | 
     setting = key.setting
     default = "required" if key.required else shown(_plain(key.default))
     return Explanation(name, key.section, value, shown(value), written, line, key.takes, default, setting.says, setting.effect,
-                       setting.typical, setting.interacts, setting.example, str(setting.support), setting.hardware, about_run)
+                       setting.typical, setting.interacts, setting.example, str(setting.support), setting.hardware, about_run,
+                       in_words(key.dialect) if key.dialect else "", key.status, key.replaced_by, key.plugin)
 
 
 def _key(name: str) -> Key:

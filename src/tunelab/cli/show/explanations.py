@@ -7,12 +7,18 @@ from rich.text import Text
 
 from tunelab.cli.output import plain
 from tunelab.cli.show.findings import show_findings
+from tunelab.config.catalogue import FIRST
+from tunelab.planning.explain import Explanation
 from tunelab.workflow.explain import Explained
 
 
 def show_explanations(out: Console, result: Explained) -> None:
     """Print each setting: name and value, what it is, what it does in this run."""
-    for item in result.explanations:
+    room = ""
+    for index, item in enumerate(result.explanations):
+        if result.path and not result.in_depth and index >= len(FIRST) and item.section != room:
+            room = item.section
+            out.print(Text(f"--- {room} ---", style="bold"))
         place = f"  line {item.line}" if item.line else ("  not written: default" if result.path else "")
         value = f" = {plain(item.shown)}" if result.path else ""
         out.print(Text.assemble((item.name, "bold cyan"), (value, "bold"), (place, "dim")))
@@ -20,11 +26,22 @@ def show_explanations(out: Console, result: Explained) -> None:
         if item.here:
             out.print(Text(f"  here: {plain(item.here)}", style="green"))
         if result.in_depth:
-            for label, text in (("effect", item.effect), ("takes", item.takes), ("default", item.default), ("typical", item.typical),
-                                ("interacts with", ", ".join(item.interacts)), ("example", item.example), ("support", item.support)):
-                if text:
-                    out.print(f"  {label}: {text}")
+            _depth(out, item)
         out.print()
     if result.findings and not result.in_depth:
         out.print("What check has to say:", style="bold")
         show_findings(out, result.path, result.findings)
+
+
+def _depth(out: Console, item: Explanation) -> None:
+    """Everything else that is known about a setting."""
+    support = item.support + (f" ({item.hardware})" if item.hardware else "")
+    axolotl = item.dialect if item.dialect != item.takes else ""
+    for label, text in (("effect", item.effect), ("takes", item.takes), ("Axolotl takes", axolotl), ("default", item.default),
+                        ("typical", item.typical), ("interacts with", ", ".join(item.interacts)), ("status", item.status),
+                        ("modern spelling", item.replaced_by), ("plugin", item.plugin), ("support in tunelab", support)):
+        if text:
+            out.print(f"  {label}: {text}")
+    if item.example:
+        out.print("  example:")
+        out.print(Text("\n".join(f"    {line}" for line in item.example.splitlines()), style="green"))
