@@ -23,9 +23,8 @@ LORA = {"adapter": "lora", "lora_r": 16, "lora_alpha": 32, "lora_target_linear":
 FEW = {"adapter": "lora", "lora_r": 8, "lora_alpha": 16, "lora_target_modules": ["q_proj", "v_proj"]}
 PACKED = {"sample_packing": True}
 GC = {"gradient_checkpointing": True}
-ONCE = {"lora r16 packed 512": {**LORA, **PACKED, "sequence_len": 512}}
 CONFIGS: dict[str, dict[str, Any]] = {
-    **ONCE,
+    "lora r16 packed 512": {**LORA, **PACKED, "sequence_len": 512},
     "lora r16 packed 1024": {**LORA, **PACKED, "sequence_len": 1024},
     "lora r64 packed 256": {**LORA, **PACKED, "lora_r": 64, "sequence_len": 256},
     "lora r8 q,v packed 512": {**FEW, **PACKED, "sequence_len": 512},

@@ -157,6 +157,7 @@ def init(
 
 def plan(
     config: ConfigPath,
+    online: Annotated[bool, typer.Option("--online", help="Ask the Hub for a model or dataset that is not here: header bytes and counts only.")] = False,
     calibrate: Annotated[bool, typer.Option("--calibrate", help="Run a few real steps of this model first, to predict the time (needs torch).")] = False,
     as_json: Json = False,
 ) -> None:
@@ -167,7 +168,7 @@ def plan(
     from tunelab.cli.show.plan import show_plan
     from tunelab.workflow.plan import plan as run
 
-    result = run(config, calibrate=calibrate)
+    result = run(config, calibrate=calibrate, network=online)
     if as_json:
         print_json(result)
     else:
@@ -178,18 +179,20 @@ def preview(
     config: ConfigPath,
     rows: Annotated[int, typer.Option("--rows", "-n", min=1, help="How many rows to show.")] = 3,
     row: Annotated[int | None, typer.Option("--row", min=0, help="Show this row (counted from 0) instead of the first ones.")] = None,
+    worst: Annotated[bool, typer.Option("--worst", help="Show the most doubtful rows: cut, least trained, repeated, longest; --rows of each.")] = False,
+    packed: Annotated[bool, typer.Option("--packed", help="Show rows as they are laid out in the first epoch: packed, and filled up.")] = False,
     html: Annotated[Path | None, typer.Option("--html", help="Write a one-file page with coloured tokens instead.")] = None,
     as_json: Json = False,
 ) -> None:
-    """Which tokens will the model see, and on which of them is it trained?
+    """Which tokens will the model see, on which of them is it trained, and what is wrong with the data?
 
-    Examples: `tunelab preview lab/lab.yml`, `tunelab preview lab/lab.yml --row 12`, `tunelab preview lab/lab.yml --html preview.html`
+    Examples: `tunelab preview lab/lab.yml`, `tunelab preview lab/lab.yml --row 12`, `tunelab preview my.yml --worst --html preview.html`
     """
     from tunelab.cli.show.preview import show_preview
     from tunelab.workflow.preview import preview as run
     from tunelab.workflow.preview import write_page
 
-    result = run(config, rows=rows, row=row)
+    result = run(config, rows=rows, row=row, worst_first=worst, packed=packed)
     if html is not None:
         write_page(result, html)
         console().print(f"Written: {html}")

@@ -149,15 +149,18 @@ def _build(name: str, values: Mapping[str, Any], source: Source, findings: list[
 
 def _errors(error: ValidationError, model: type[Section]) -> Iterator[tuple[KeyPath, str, Any]]:
     """(key path, pydantic's error type, found value), one per key: the branches of a union are one error."""
+    items = error.errors(include_url=False, include_context=False)
+    found = [(_real_path(item["loc"], model, item["type"]), item["type"], item["input"]) for item in items]
     seen: set[KeyPath] = set()
-    for item in error.errors(include_url=False, include_context=False):
-        path = _real_path(item["loc"], model)
-        if path not in seen:
+    for path, kind, value in found:
+        # Of the branches of a union, the one whose error lies deepest was meant: a mapping with a wrong key is no "expected text".
+        deeper = any(other[:len(path)] == path and len(other) > len(path) for other, _, _ in found)
+        if path not in seen and not deeper:
             seen.add(path)
-            yield path, item["type"], item["input"]
+            yield path, kind, value
 
 
-def _real_path(loc: tuple[int | str, ...], model: type[Section]) -> KeyPath:
+def _real_path(loc: tuple[int | str, ...], model: type[Section], kind: str) -> KeyPath:
     """Cut the parts of pydantic's location that name a union's branch rather than a key."""
     path: list[str | int] = []
     current: type[Section] | None = model
@@ -167,7 +170,7 @@ def _real_path(loc: tuple[int | str, ...], model: type[Section]) -> KeyPath:
         elif current is not None and part in current.model_fields:
             path.append(part)
             current = nested_section(current.model_fields[part])[0]
-        elif current is not None and path and part == loc[-1]:
+        elif current is not None and path and part == loc[-1] and kind == "extra_forbidden":
             path.append(part)  # an extra key inside a nested section
         elif not path:
             path.append(part)

@@ -65,6 +65,10 @@ def _mapping(source: Source, values: Mapping[str, Any], path: KeyPath, owner: st
         if known is None and dialect not in typed_keys():
             yield _unknown(source, here, owner)
             continue
+        if value is None and known is not None and not value_types.accepts(known.type, None):
+            yield finding_at(source, "TL102", Severity.ERROR, f"`{dotted(here)}` is written without a value, and it takes no null.", here,
+                             expected=value_types.in_words(known.type), fix=f"delete `{name}`")
+            continue
         if known is not None and known.status:
             yield from _old(source, here, known, value, values)
             continue

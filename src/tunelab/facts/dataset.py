@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
+
+DataSource = Literal["tokenised data", "row statistics"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -14,7 +17,8 @@ class DataFacts:
     `positions`: token positions computed in the first epoch, padding included. `batches_per_epoch[e]`: micro batches of epoch e;
     an epoch beyond the last entry is like the last. `max_positions` and `max_supervised`: of the largest micro batch.
     `total_positions`, `total_supervised`: summed over every step of the run, where the schedule is known; None: the plan scales up
-    the first epoch.
+    the first epoch. `longest`: tokens of the longest sample (0: not known). `source`: counted on tokenised rows, or estimated from their
+    characters.
     """
 
     rows: int
@@ -28,6 +32,8 @@ class DataFacts:
     max_supervised: int
     total_positions: int | None = None
     total_supervised: int | None = None
+    longest: int = 0
+    source: DataSource = "tokenised data"
 
     @property
     def tokens(self) -> int:

@@ -45,7 +45,7 @@ def find_model(base_model: str, *, network: bool = True) -> ModelFolder:
     if place.exists():
         raise ModelError(f"{place.absolute()} is a file; expected a folder with config.json and *.safetensors.", where="base_model",
                          next_step="Give the folder that holds the model.")
-    if not _HUB_ID.fullmatch(base_model):
+    if not is_hub_id(base_model):
         raise ModelError(f"There is no folder {place.absolute()}, and {base_model!r} is not a Hub id (ORG/NAME).", where="base_model",
                          next_step="Correct the path; a relative path starts from the folder you are in.")
     cached = _cached(base_model)
@@ -53,6 +53,11 @@ def find_model(base_model: str, *, network: bool = True) -> ModelFolder:
         raise ModelError(f"There is no folder {place.absolute()}, and {base_model} is not in the Hub's cache.", where="base_model",
                          next_step="It is fetched from the Hub when a run needs it; or give a folder that holds the model.")
     return ModelFolder(base_model, cached or _download(base_model, _SMALL_FILES), False)
+
+
+def is_hub_id(name: str) -> bool:
+    """Whether a name can be a model's id on the Hub (NAME or ORG/NAME)."""
+    return _HUB_ID.fullmatch(name) is not None
 
 
 def ensure_weights(model: ModelFolder) -> Path:

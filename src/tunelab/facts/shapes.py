@@ -1,7 +1,7 @@
 """`read_shapes`: what a model is made of: its tensors, parameters and linear layers, read without loading a weight.
 
-The truth is in the headers of the safetensors files (format: https://huggingface.co/docs/safetensors). Where only config.json
-is at hand, the shapes of the Llama-like families are computed from it (`facts.families`).
+The truth is in the headers of the safetensors files. Where only config.json is at hand, the shapes of the known families are computed
+from it (`facts.families`); `facts.lookup` finds them elsewhere when there is no folder at all.
 """
 
 from __future__ import annotations
@@ -13,26 +13,33 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, Literal
+from typing import Any
 
 from tunelab.errors import ModelError
 from tunelab.facts.families import ModelNumbers, default_tied, family_tensors, read_numbers
 from tunelab.facts.model import weight_paths
+from tunelab.facts.safetensors_header import as_loaded, read_header
 
-_MAX_HEADER = 100_000_000  # the limit of the safetensors format itself
 _EMBEDDINGS = ("embed_tokens", "wte", "wpe", "word_embeddings", "embed_in", "position_embeddings", "embed_positions")
 _TOKENS = ("embed_tokens", "wte", "word_embeddings", "embed_in")  # of the embeddings, those that have a row per token
 _HEADS = ("lm_head", "embed_out", "output_head")
-_CONV1D = ("GPT2", "GPTBigCode")  # these store (in, out) instead of (out, in)
+_CONV1D = ("GPT2",)  # these store (in, out) instead of (out, in)
+_QUANTISED = {"bitsandbytes", "gptq", "awq", "fp8", "compressed-tensors", "hqq", "aqlm", "eetq", "torchao", "mxfp4", "bitnet"}
 
 
 @dataclass(frozen=True, slots=True)
 class LinearLayer:
-    """A matrix that LoRA can sit beside. `name` is the module's ("model.layers.0.self_attn.q_proj"), without ".weight"."""
+    """A matrix that LoRA can sit beside. `name` is the module's ("model.layers.0.self_attn.q_proj"), without ".weight".
+
+    `experts`: 1; the tensor of a mixture holds one matrix for each expert, and its name is the parameter's. `is_router`: it chooses
+    among experts.
+    """
 
     name: str
     out_features: int
     in_features: int
+    experts: int = 1
+    is_router: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +49,9 @@ class ModelShapes:
     `tensors`: name -> shape, a head that is tied to the embedding left out, so that `parameters` counts it once.
     `linear_layers`: every linear layer except the output head, in the order of the file; `head` and `embedding` stand alone.
     `context_length`: the most positions that the model was made for. `model_type`: config.json's ("llama"). `source`: where the
-    shapes come from.
+    shapes come from, in words ("safetensors headers", "config.json", ...). `experts`: of a mixture (0: none); a token visits
+    `active_experts` of them, each `expert_size` wide. `sliding_window`: how far attention looks back, None for all the way.
+    `quantised`: how the stored weights are packed ("bitsandbytes"), "" when they are not.
     """
 
     architecture: str
@@ -62,7 +71,20 @@ class ModelShapes:
     linear_layers: tuple[LinearLayer, ...]
     head: LinearLayer
     embedding: LinearLayer
-    source: Literal["safetensors headers", "config.json"]
+    source: str
+    experts: int = 0
+    active_experts: int = 0
+    expert_size: int = 0
+    sliding_window: int | None = None
+    quantised: str = ""
+
+    @property
+    def active_parameters(self) -> int:
+        """Parameters that a token passes through: of a mixture only the experts that it visits."""
+        if not self.experts:
+            return self.parameters
+        idle = sum(layer.in_features * layer.out_features * layer.experts for layer in self.linear_layers if layer.experts > 1)
+        return self.parameters - idle + idle * self.active_experts // self.experts
 
 
 def read_shapes(folder: Path) -> ModelShapes:
@@ -70,14 +92,27 @@ def read_shapes(folder: Path) -> ModelShapes:
     config = read_model_config(folder)
     numbers = read_numbers(config, str(folder / "config.json"))
     paths = weight_paths(folder)
-    if paths:
+    if paths and not quantisation(config):
         found, dtypes = _headers(paths)
-        return _shapes(config, numbers, found, dtypes.most_common(1)[0][0], "safetensors headers")
+        return shapes_of(config, numbers, as_loaded(found, numbers.model_type), dtypes.most_common(1)[0][0], "safetensors headers")
+    return shapes_from_config(config, str(folder))
+
+
+def shapes_from_config(config: Mapping[str, Any], where: str, source: str = "config.json") -> ModelShapes:
+    """The shapes that the numbers of a config.json give. Raises ModelError for a family whose tensors are not known here."""
+    numbers = read_numbers(config, where)
     computed = family_tensors(config, numbers)
     if computed is None:
-        raise ModelError(f"The shapes of {numbers.architecture} cannot be computed from config.json alone.", where=str(folder),
+        raise ModelError(f"The shapes of {numbers.architecture} cannot be computed from config.json alone.", where=where,
                          next_step="Download its *.safetensors files, and they are read from there.")
-    return _shapes(config, numbers, computed, str(config.get("dtype") or config.get("torch_dtype") or "float32"), "config.json")
+    return shapes_of(config, numbers, computed, str(config.get("dtype") or config.get("torch_dtype") or "float32"), source)
+
+
+def quantisation(config: Mapping[str, Any]) -> str:
+    """How config.json says that the stored weights are packed; "" when they are plain."""
+    packed = config.get("quantization_config")
+    method = str(packed.get("quant_method", "bitsandbytes")) if isinstance(packed, Mapping) else ""
+    return method if method in _QUANTISED else ""
 
 
 def read_model_config(folder: Path) -> dict[str, Any]:
@@ -94,47 +129,6 @@ def read_model_config(folder: Path) -> dict[str, Any]:
     return config
 
 
-def read_header(path: Path) -> dict[str, dict[str, Any]]:
-    """The header of one safetensors file: tensor name -> {dtype, shape, data_offsets}; `__metadata__` is left out.
-
-    The file starts with the header's length (8 bytes, little-endian), then that much JSON. Raises ModelError when the file is
-    not that, or is shorter than its header says.
-    """
-    damaged = ModelError(f"{path.name} is damaged: its header is not one of a safetensors file.", where=str(path),
-                         next_step="Download it again.")
-    try:
-        size = path.stat().st_size
-        with path.open("rb") as file:
-            length = int.from_bytes(file.read(8), "little")
-            if not 2 <= length <= min(_MAX_HEADER, size - 8):
-                raise damaged
-            header = json.loads(file.read(length))
-    except (ValueError, RecursionError):
-        raise damaged from None
-    except OSError as error:
-        raise ModelError(f"{path.name} cannot be read: {error.strerror}.", where=str(path)) from error
-    if not isinstance(header, dict):
-        raise damaged
-    header.pop("__metadata__", None)
-    end = 0
-    for entry in header.values():
-        if not _is_entry(entry):
-            raise damaged
-        end = max(end, entry["data_offsets"][1])
-    if end != size - 8 - length:
-        raise ModelError(f"{path.name} has {size:,} bytes; its header promises {8 + length + end:,}.", where=str(path),
-                         next_step="It was cut off on the way: download it again.")
-    return header
-
-
-def _is_entry(entry: Any) -> bool:
-    if not isinstance(entry, dict) or not isinstance(entry.get("dtype"), str):
-        return False
-    numbers = (entry.get("shape"), entry.get("data_offsets"))
-    whole = all(isinstance(part, list) and all(isinstance(one, int) and one >= 0 for one in part) for part in numbers)
-    return whole and len(entry["data_offsets"]) == 2
-
-
 def _headers(paths: tuple[Path, ...]) -> tuple[dict[str, tuple[int, ...]], Counter[str]]:
     tensors: dict[str, tuple[int, ...]] = {}
     dtypes: Counter[str] = Counter()
@@ -147,24 +141,35 @@ def _headers(paths: tuple[Path, ...]) -> tuple[dict[str, tuple[int, ...]], Count
     return tensors, dtypes
 
 
-def _shapes(config: Mapping[str, Any], numbers: ModelNumbers, found: Mapping[str, tuple[int, ...]], dtype: str,
-            source: Literal["safetensors headers", "config.json"]) -> ModelShapes:
+def shapes_of(config: Mapping[str, Any], numbers: ModelNumbers, found: Mapping[str, tuple[int, ...]], dtype: str, source: str) -> ModelShapes:
+    """`ModelShapes` of these tensors (names as in memory) and the numbers of their config.json."""
     has_head = any(_is_named(name, _HEADS) for name in found)
     tied = bool(config.get("tie_word_embeddings", default_tied(numbers.model_type))) or not has_head
     tensors = {name: shape for name, shape in found.items() if not (tied and _is_named(name, _HEADS))}
     matrices = [(name.removesuffix(".weight"), shape) for name, shape in found.items() if len(shape) == 2 and name.endswith(".weight")]
-    turned = numbers.architecture.startswith(_CONV1D)
-    layers = tuple(LinearLayer(name, *(reversed(shape) if turned else shape)) for name, shape in matrices
-                   if not _is_named(name, (*_EMBEDDINGS, *_HEADS)))
-    vocabulary = next((shape[0] for name, shape in matrices if _is_named(name, _TOKENS)),
-                      numbers.vocab_size)
+    vocabulary = next((shape[0] for name, shape in matrices if _is_named(name, _TOKENS)), numbers.vocab_size)
     embedding = next((name for name, _ in matrices if _is_named(name, _TOKENS)), "model.embed_tokens")
     head = next((name.removesuffix(".weight") for name in found if _is_named(name, _HEADS)), "lm_head")
+    window = config.get("sliding_window")
     return ModelShapes(
         numbers.architecture, numbers.model_type, numbers.hidden_size, numbers.layers, numbers.heads, numbers.kv_heads, numbers.head_dim,
         numbers.intermediate_size, vocabulary, numbers.context_length, tied, MappingProxyType(tensors),
-        sum(math.prod(shape) for shape in tensors.values()), _dtype(dtype), layers,
-        LinearLayer(head, vocabulary, numbers.hidden_size), LinearLayer(embedding, vocabulary, numbers.hidden_size), source)
+        sum(math.prod(shape) for shape in tensors.values()), _dtype(dtype), _linear_layers(numbers, found),
+        LinearLayer(head, vocabulary, numbers.hidden_size), LinearLayer(embedding, vocabulary, numbers.hidden_size), source,
+        numbers.experts, numbers.active_experts, numbers.expert_size, window if isinstance(window, int) else None, quantisation(config))
+
+
+def _linear_layers(numbers: ModelNumbers, tensors: Mapping[str, tuple[int, ...]]) -> tuple[LinearLayer, ...]:
+    """Every matrix that multiplies a token's vector; a norm over several heads is two-dimensional too and none of them."""
+    turned = numbers.architecture.startswith(_CONV1D)
+    layers = []
+    for name, shape in tensors.items():
+        if len(shape) == 3 and name.rpartition(".")[2] in ("gate_up_proj", "down_proj"):
+            layers.append(LinearLayer(name, shape[1], shape[2], shape[0]))
+        elif len(shape) == 2 and name.endswith(".weight") and not name.endswith("_norm.weight") and not _is_named(name, (*_EMBEDDINGS, *_HEADS)):
+            rows, columns = (shape[1], shape[0]) if turned else shape
+            layers.append(LinearLayer(name.removesuffix(".weight"), rows, columns, is_router=bool(numbers.experts) and name.endswith("mlp.gate.weight")))
+    return tuple(layers)
 
 
 def _is_named(tensor: str, names: tuple[str, ...]) -> bool:

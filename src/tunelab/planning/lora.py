@@ -1,10 +1,16 @@
-"""Which layers get LoRA matrices and how many parameters that trains (Hu et al. 2021, arXiv:2106.09685; matching as in PEFT)."""
+"""Which layers get LoRA matrices and how many parameters that trains (Hu et al. 2021, arXiv:2106.09685; matching as in PEFT).
+
+DoRA (Liu et al. 2024, arXiv:2402.09353) adds a magnitude for each output; rsLoRA (Kalajdzievski 2023, arXiv:2312.03732) changes the scale
+and no count. The experts of a mixture are one tensor, and its matrices have the rank for each expert (PEFT's conversion for
+transformers 5).
+"""
 
 from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
 
 from tunelab.config.config import Config
 from tunelab.facts.shapes import LinearLayer, ModelShapes
@@ -13,10 +19,13 @@ DEFAULT_R = 8
 DEFAULT_ALPHA = 8.0
 """PEFT's own defaults, used when lora_r or lora_alpha is not written."""
 
+EMBEDDING_NAMES = ("embed_tokens", "wte", "word_embeddings", "embed_in")
 _DEFAULT_TARGETS = ("q_proj", "v_proj")
 # Families whose default in PEFT is not q_proj and v_proj; for a family without a default all linear layers stand in.
 _OTHER_TARGETS = {"gpt2": ("c_attn",), "gpt_bigcode": ("c_attn",), "gpt_neox": ("query_key_value",), "falcon": ("query_key_value",),
                   "bloom": ("query_key_value",), "mpt": ("Wqkv",), "codegen": ("qkv_proj",), "phi": ("q_proj", "v_proj", "fc1", "fc2")}
+# Mixtures whose experts and routers, no longer linear layers in transformers 5, PEFT still finds by their old names.
+_CONVERTED = frozenset({"mixtral", "qwen3_moe"})
 
 
 def target_layers(config: Config, shapes: ModelShapes) -> tuple[LinearLayer, ...]:
@@ -24,7 +33,8 @@ def target_layers(config: Config, shapes: ModelShapes) -> tuple[LinearLayer, ...
 
     A list matches the ends of module names, a string is a pattern for the whole name ("all-linear": every linear layer except the
     head). The head and the embedding are matched too when they are named. What is trained in full (lora_modules_to_save) is left out.
-    A pattern that cannot be compiled matches nothing (rule TL406 says so).
+    peft_layers_to_transform narrows them to some layers; lora_target_parameters adds tensors by their names. A pattern that cannot be
+    compiled matches nothing (rule TL406 says so).
     """
     settings = config.adapter
     if settings.adapter is None:
@@ -38,8 +48,39 @@ def target_layers(config: Config, shapes: ModelShapes) -> tuple[LinearLayer, ...
     matches = _matcher(named if named is not None else [])
     saved = _saved_in_full(settings.lora_modules_to_save or ())
     linear = {layer.name for layer in shapes.linear_layers} if everything else set()
+    converted = shapes.model_type in _CONVERTED
+    within, by_name = _layer_filter(config), _names(config.raw.get("lora_target_parameters"))
     return tuple(layer for layer in (shapes.embedding, *shapes.linear_layers, shapes.head)
-                 if (layer.name in linear or matches(layer.name)) and not saved(layer.name))
+                 if ((layer.name in linear or any(map(matches, _spellings(layer)))) and not saved(layer.name) and within(layer.name)
+                     and (converted or not (layer.experts > 1 or layer.is_router)))
+                 or any(_ends(name, target) for target in by_name for name in (layer.name, f"{layer.name}.weight")))
+
+
+def _spellings(layer: LinearLayer) -> tuple[str, ...]:
+    """The names by which a config can mean a layer: experts also by those that each had of its own (Qwen's and Mixtral's)."""
+    if layer.experts == 1:
+        return (layer.name,)
+    parent, _, name = layer.name.rpartition(".")
+    return tuple(f"{parent}.0.{old}" for old in (("gate_proj", "w1") if name == "gate_up_proj" else ("down_proj", "w2")))
+
+
+def _layer_filter(config: Config) -> Callable[[str], bool]:
+    """peft_layers_to_transform and peft_layers_pattern, as PEFT reads a layer's number from a module's name."""
+    chosen = config.raw.get("peft_layers_to_transform")
+    if chosen is None:
+        return lambda name: True
+    wanted = {one for one in (chosen if isinstance(chosen, list) else [chosen]) if isinstance(one, int)}
+    patterns = [re.escape(one) for one in _names(config.raw.get("peft_layers_pattern"))] or ["[^.]*"]
+
+    def within(name: str) -> bool:
+        found = next((match for pattern in patterns if (match := re.match(rf".*\.{pattern}\.(\d+)\.", name))), None)
+        return found is not None and int(found.group(1)) in wanted
+
+    return within
+
+
+def _names(value: Any) -> Sequence[str]:
+    return [value] if isinstance(value, str) else [str(one) for one in value] if isinstance(value, list) else []
 
 
 def default_targets(shapes: ModelShapes) -> tuple[str, ...]:
@@ -50,15 +91,17 @@ def default_targets(shapes: ModelShapes) -> tuple[str, ...]:
 
 def matches_any(target: str, shapes: ModelShapes) -> bool:
     """Whether one name of a list of targets is the end of any module that LoRA can sit beside."""
-    return any(_ends(layer.name, target) for layer in (shapes.embedding, *shapes.linear_layers, shapes.head))
+    return any(_ends(name, target) for layer in (shapes.embedding, *shapes.linear_layers, shapes.head) for name in _spellings(layer))
 
 
 def rank_of(config: Config, layer: LinearLayer) -> int:
-    """lora_r for this layer: the first matching entry of lora_rank_pattern, else lora_r."""
+    """lora_r for this layer: the first matching entry of lora_rank_pattern, else lora_r; twice for the fused gate and up of experts."""
     for pattern, rank in (config.adapter.lora_rank_pattern or {}).items():
         if is_pattern(pattern) and re.match(rf"(.*\.)?({pattern})$", layer.name):
             return rank
-    return config.adapter.lora_r or DEFAULT_R
+    by_name = any(_ends(layer.name, target) for target in _names(config.raw.get("lora_target_parameters")))
+    fused = layer.experts > 1 and layer.name.endswith(".gate_up_proj") and not by_name
+    return (config.adapter.lora_r or DEFAULT_R) * (2 if fused else 1)
 
 
 def is_pattern(text: str) -> bool:
@@ -71,25 +114,77 @@ def is_pattern(text: str) -> bool:
 
 
 def lora_parameters(config: Config, layers: Iterable[LinearLayer]) -> int:
-    """Parameters of the LoRA matrices: for each layer A (r x in) and B (out x r)."""
-    return sum(rank_of(config, layer) * (layer.in_features + layer.out_features) for layer in layers)
+    """Parameters of the LoRA matrices: for each layer A (r x in) and B (out x r), for each expert; with DoRA a magnitude per output."""
+    dora = config.raw.truthy("peft_use_dora")
+    return sum(rank_of(config, layer) * layer.experts * (layer.in_features + layer.out_features) + (_magnitudes(layer) if dora else 0)
+               for layer in layers)
+
+
+def _magnitudes(layer: LinearLayer) -> int:
+    """DoRA's vector: a number per output of a matrix, per dimension of an embedding; tensors of experts and routers have none."""
+    if layer.experts > 1 or layer.is_router:
+        return 0
+    return layer.in_features if layer.name.rpartition(".")[2] in EMBEDDING_NAMES else layer.out_features
+
+
+def lora_shapes(config: Config, layers: Iterable[LinearLayer]) -> list[tuple[int, ...]]:
+    """The shapes of all LoRA tensors, as an optimizer sees them."""
+    dora = config.raw.truthy("peft_use_dora")
+    found: list[tuple[int, ...]] = []
+    for layer in layers:
+        rank = rank_of(config, layer) * layer.experts
+        found += [(rank, layer.in_features), (layer.out_features, rank)]
+        if dora and (size := _magnitudes(layer)):
+            found.append((size,))
+    return found
 
 
 def trainable_parameters(config: Config, shapes: ModelShapes) -> int:
-    """How many parameters are trained: all of them without an adapter, else LoRA matrices and modules trained in full."""
+    """How many parameters are trained: of a full fine-tuning all (or the unfrozen ones), else LoRA matrices and modules trained in full."""
     if config.adapter.adapter is None:
-        return shapes.parameters
-    return lora_parameters(config, target_layers(config, shapes)) + saved_parameters(config, shapes)
+        return sum(math.prod(shape) for shape in full_shapes(config, shapes).values())
+    return lora_parameters(config, target_layers(config, shapes)) + saved_parameters(config, shapes) + token_parameters(config, shapes)
+
+
+def full_shapes(config: Config, shapes: ModelShapes) -> dict[str, tuple[int, ...]]:
+    """The tensors that a full fine-tuning trains: all, or with unfrozen_parameters those whose names match one of its patterns.
+
+    A pattern may end in a range of rows ("embed_tokens.weight$[:32000]"); the whole tensor is trained then, and other rows' gradients are
+    set to zero.
+    """
+    patterns = [re.sub(r"\[[\d:\s]*\]$", "", one) for one in _names(config.raw.get("unfrozen_parameters"))]
+    if not patterns:
+        return dict(shapes.tensors)
+    usable = [re.compile(one) for one in patterns if is_pattern(one)]
+    return {name: shape for name, shape in shapes.tensors.items() if any(one.match(name) for one in usable)}
+
+
+def token_parameters(config: Config, shapes: ModelShapes) -> int:
+    """Parameters of peft_trainable_token_indices: a row of the embedding for each token, and of an untied head when it is named."""
+    chosen = config.raw.get("peft_trainable_token_indices")
+    if isinstance(chosen, list):
+        return len(chosen) * shapes.embedding.in_features
+    if not isinstance(chosen, dict):
+        return 0
+    modules = [layer for layer in (shapes.embedding, shapes.head) if not (layer is shapes.head and shapes.tied_embeddings)]
+    return sum(len(tokens) * layer.in_features for name, tokens in chosen.items() if isinstance(tokens, list)
+               for layer in modules if _ends(layer.name, str(name)))
 
 
 def saved_parameters(config: Config, shapes: ModelShapes) -> int:
-    """Parameters of the modules that lora_modules_to_save trains in full; a head that is tied gets a copy of its own."""
-    names = config.adapter.lora_modules_to_save or ()
-    saved = _saved_in_full(names)
-    total = sum(math.prod(shape) for name, shape in shapes.tensors.items() if saved(name.rpartition(".")[0]))
+    """Parameters of the modules that lora_modules_to_save trains in full."""
+    return sum(math.prod(shape) for shape in saved_shapes(config, shapes))
+
+
+def saved_shapes(config: Config, shapes: ModelShapes) -> list[tuple[int, ...]]:
+    """The tensors of the modules that lora_modules_to_save trains in full; a head that is tied gets a copy of its own."""
+    if config.adapter.adapter is None:
+        return []
+    saved = _saved_in_full(config.adapter.lora_modules_to_save or ())
+    found = [shape for name, shape in shapes.tensors.items() if saved(name.rpartition(".")[0])]
     if shapes.tied_embeddings and saved(shapes.head.name):
-        total += shapes.head.out_features * shapes.head.in_features
-    return total
+        found.append((shapes.head.out_features, shapes.head.in_features))
+    return found
 
 
 def unmatched_saved(config: Config, shapes: ModelShapes) -> tuple[str, ...]:

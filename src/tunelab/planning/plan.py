@@ -12,11 +12,18 @@ from tunelab.config.config import Config
 from tunelab.facts.dataset import DataFacts
 from tunelab.facts.machine import Machine
 from tunelab.facts.shapes import ModelShapes
-from tunelab.planning.lora import lora_parameters, saved_parameters, target_layers, trainable_parameters
-from tunelab.planning.memory import CUDA_CONTEXT_BYTES, MemoryPlan, estimate_memory
+from tunelab.planning.assumptions import assumptions
+from tunelab.planning.devices import device_of
+from tunelab.planning.duration import Seconds, estimate_seconds
+from tunelab.planning.fits import Fit, fits_on
+from tunelab.planning.fleet import fleet_of
+from tunelab.planning.lora import target_layers, trainable_parameters
+from tunelab.planning.memory import CUDA_CONTEXT_BYTES, MemoryPlan, estimate, estimate_evaluation, estimate_merge
+from tunelab.planning.optimizers import state_bytes
 from tunelab.planning.precision import precision
 from tunelab.planning.rules.hardware import parameters_in_name
 from tunelab.planning.steps import StepPlan, plan_steps
+from tunelab.planning.workload import Workload, workload_of
 
 _SIZES_GB = (4, 8, 12, 16, 24, 32, 40, 48, 64, 80, 96, 128, 192, 256, 512, 1024)
 
@@ -25,10 +32,13 @@ _SIZES_GB = (4, 8, 12, 16, 24, 32, 40, 48, 64, 80, 96, 128, 192, 256, 512, 1024)
 class Plan:
     """What a run will take. None where it cannot be known: without shapes no memory, without data no steps.
 
-    `share`: trainable / parameters. `fill`: how much of the packed rows (or of the padded batches) is real text. `tokens_total`: token
-    positions that go through the model in the whole run, padding included. `memory_free`: bytes the device has for it now. `needs`: the
-    smallest usual memory size that holds the peak. `disk_bytes`: the finished run with the checkpoints that are kept. `seconds`: training
-    alone. `assumptions`: sentences that belong to the numbers.
+    `shapes_source`, `data_source`: where the model's and the data's numbers come from. `share`: trained parameters of all. `fill`: how much
+    of the packed rows (or of the padded batches) is real text. `tokens_total`: token positions that go through the model in the whole run,
+    padding included. `memory`: the peak of training; `evaluation`, `merge`: of looking at the held-out rows and of adding an adapter to
+    its base afterwards (None where there is none). `memory_free`: bytes the device has for it now. `needs`: the smallest usual memory size
+    that holds the peak. `disk_bytes`: the finished run with the checkpoints that are kept; `merge_disk_bytes`: the merged model.
+    `seconds`: training alone, from a measured speed; `seconds_range`: from a table of GPUs. `fits_on`: common GPUs. `assumptions`:
+    sentences that belong to the numbers.
     """
 
     device: str
@@ -60,16 +70,25 @@ class Plan:
     disk_free: int
     seconds: float | None
     assumptions: tuple[str, ...]
+    shapes_source: str | None = None
+    data_source: str | None = None
+    evaluation: MemoryPlan | None = None
+    merge: MemoryPlan | None = None
+    merge_disk_bytes: int | None = None
+    seconds_range: Seconds | None = None
+    fits_on: tuple[Fit, ...] = ()
 
 
 def make_plan(config: Config, shapes: ModelShapes | None, machine: Machine, data: DataFacts | None,
-              tokens_per_second: float | None) -> Plan:
-    """Plan a run. Pure but for one question: how much room the disk of output_dir has."""
+              tokens_per_second: float | None, *, table: bool = False) -> Plan:
+    """Plan a run. Pure but for one question: how much room the disk of output_dir has. `table`: also ask on which GPUs it fits."""
     steps = plan_steps(config, data.rows, data.batches_per_epoch, held_out=data.held_out) if data is not None else None
     trainable = trainable_parameters(config, shapes) if shapes is not None else None
-    memory = _memory(config, shapes, machine, data)
+    work = workload(config, shapes, machine, data) if shapes is not None else None
+    memory = estimate(work, cuda=machine.has_cuda, fleet=fleet_of(config, machine)) if work is not None else None
     free = _memory_free(machine)
     positions, supervised = _totals(data, steps, config.optimisation.gradient_accumulation_steps)
+    merges = shapes is not None and work is not None and work.adapter
     return Plan(
         device=machine.device_name, precision=precision(config, machine),
         parameters=shapes.parameters if shapes is not None else parameters_in_name(config.model.base_model), trainable=trainable,
@@ -83,19 +102,34 @@ def make_plan(config: Config, shapes: ModelShapes | None, machine: Machine, data
         evaluations=len(steps.eval_steps) if steps else None, checkpoints=_saves(steps) if steps else None,
         tokens_total=positions, supervised_total=supervised, memory=memory, memory_free=free,
         needs=_needs(memory, machine), fits=memory.total <= free if memory is not None and free else None,
-        disk_bytes=_disk(config, shapes, steps), disk_free=machine.disk_free_bytes(config.run.output_dir),
+        disk_bytes=_disk(config, work, steps), disk_free=machine.disk_free_bytes(config.run.output_dir),
         seconds=positions / tokens_per_second if tokens_per_second and positions is not None else None,
-        assumptions=tuple(_assumptions(config, shapes, machine, data, tokens_per_second)))
+        assumptions=tuple(assumptions(config, shapes, machine, data, tokens_per_second, memory)),
+        shapes_source=shapes.source if shapes is not None else None, data_source=data.source if data else None,
+        evaluation=_evaluation(work, machine, config, steps), merge=estimate_merge(shapes, work.extra) if merges and shapes and work else None,
+        merge_disk_bytes=shapes.parameters * (4 if shapes.dtype == "float32" else 2) if merges and shapes else None,
+        seconds_range=_range(work, machine, positions) if not tokens_per_second else None,
+        fits_on=fits_on(work, positions, lambda device: precision(config, device.machine())) if table and work is not None else ())
 
 
-def _memory(config: Config, shapes: ModelShapes | None, machine: Machine, data: DataFacts | None) -> MemoryPlan | None:
-    """Without data the largest micro batch is taken to be full rows, a third of whose tokens carry loss."""
-    if shapes is None:
-        return None
+def workload(config: Config, shapes: ModelShapes, machine: Machine, data: DataFacts | None) -> Workload:
+    """What the device has to do. Without data the largest micro batch is taken to be full rows, a third of whose tokens carry loss."""
     if data is not None:
-        return estimate_memory(config, shapes, machine, tokens_per_batch=data.max_positions, supervised_per_batch=data.max_supervised)
+        return workload_of(config, shapes, machine, tokens=data.max_positions, supervised=data.max_supervised, longest=data.longest)
     full = config.optimisation.micro_batch_size * config.data.sequence_len
-    return estimate_memory(config, shapes, machine, tokens_per_batch=full, supervised_per_batch=full // 3)
+    return workload_of(config, shapes, machine, tokens=full, supervised=full // 3)
+
+
+def _evaluation(work: Workload | None, machine: Machine, config: Config, steps: StepPlan | None) -> MemoryPlan | None:
+    if work is None or not (steps.eval_steps if steps is not None else config.data.val_set_size):
+        return None
+    return estimate_evaluation(work, cuda=machine.has_cuda, fleet=fleet_of(config, machine))
+
+
+def _range(work: Workload | None, machine: Machine, positions: int | None) -> Seconds | None:
+    """From the table of GPUs, when this machine's is in it."""
+    device = device_of(machine.gpus[0]) if machine.gpus else None
+    return estimate_seconds(work, device, positions) if work is not None and device is not None and positions else None
 
 
 def _memory_free(machine: Machine) -> int:
@@ -141,44 +175,13 @@ def _saves(steps: StepPlan) -> int:
     return len(steps.eval_steps) if steps.save_best else len(steps.save_steps)
 
 
-def _disk(config: Config, shapes: ModelShapes | None, steps: StepPlan | None) -> int | None:
+def _disk(config: Config, work: Workload | None, steps: StepPlan | None) -> int | None:
     """The result (32-bit adapter or model) and, for each checkpoint kept, the same again with the optimizer's state."""
-    if shapes is None or steps is None:
+    if work is None or steps is None:
         return None
-    trained = trainable_parameters(config, shapes)
-    states = 0 if config.optimisation.optimizer == "sgd" else 2
+    result = 4 * (work.trained_parameters if work.adapter else work.shapes.parameters)
+    state = state_bytes(work.optimizer, work.trained, work.galore_rank)
     kept = min(_saves(steps), config.run.save_total_limit or _saves(steps))
     # A line per step, the run's papers, and a copy of the tokenizer (SmolLM2's tokenizer.json: 72 bytes a token).
-    small = 400 * steps.total + 100_000 + 72 * shapes.vocab_size
-    return 4 * trained * (1 + kept * (1 + states)) + small
-
-
-def _assumptions(config: Config, shapes: ModelShapes | None, machine: Machine, data: DataFacts | None, speed: float | None) -> list[str]:
-    said = []
-    if shapes is None:
-        size = parameters_in_name(config.model.base_model)
-        said.append("The base model is not at hand: " + ("its size is read off its name; " if size else "")
-                    + "trainable parameters, memory and disk are not known.")
-    elif config.adapter.lora_model_dir is not None:
-        said.append("lora_model_dir: ranks and layers are those of the config; the adapter there may have others.")
-    if data is None:
-        said.append("The data is not at hand: rows, tokens, steps and time are not known; memory is for full rows with loss on a third "
-                    "of their tokens.")
-    elif data.total_positions is None and len(set(data.batches_per_epoch)) > 1:
-        said.append("Epochs differ a little in how their rows are packed; tokens are scaled up from the first.")
-    if shapes is not None:
-        where = "on the GPU; CUDA itself takes about 0.5 GB more" if machine.has_cuda else "of the whole process, libraries included"
-        said.append(f"Memory is the peak {where}; activations are counted for a Llama-like layer whose attention keeps no square of "
-                    "scores.")
-        if _saved_share(config, shapes) > 0.5:
-            said.append("Most of what is trained are whole modules (lora_modules_to_save), not LoRA matrices.")
-    if speed is not None:
-        said.append(f"Time is for {speed:,.0f} tokens per second, training alone: loading, evaluation and saving come on top.")
-    return said
-
-
-def _saved_share(config: Config, shapes: ModelShapes) -> float:
-    if config.adapter.adapter is None:
-        return 0.0
-    saved, lora = saved_parameters(config, shapes), lora_parameters(config, target_layers(config, shapes))
-    return saved / (saved + lora) if saved + lora else 0.0
+    small = 400 * steps.total + 100_000 + 72 * work.shapes.vocab_size
+    return result + kept * (result + state) + small

@@ -95,7 +95,7 @@ def _sections(model: str, method: Method, hardware: Hardware, data: str, output:
         "weight_decay": 0.0, "max_grad_norm": 1.0}
     yield "On what", {
         "bf16": room.bf16, "gradient_checkpointing": room.checkpointing,
-        **({"attn_implementation": "flash_attention_2"} if hardware is not Hardware.CPU else {}),
+        "attn_implementation": "sdpa" if hardware is Hardware.CPU else "flash_attention_2",
         **({"deepspeed": "deepspeed_configs/zero2.json"} if hardware is Hardware.MULTI_GPU else {})}
     yield "What is kept", {"output_dir": output, "evals_per_epoch": 2, "saves_per_epoch": 1, "save_total_limit": 2, "logging_steps": 1, "seed": 42}
 

@@ -83,7 +83,7 @@ def plan_steps(config: Config, rows: int, batches_per_epoch: Sequence[int] | int
     evaluates = held_out > 0 if held_out is not None else config.data.val_set_size > 0
     evals = _eval_steps(config, total, ends, logging) if evaluates else ()
     return StepPlan(total, per_epoch, ends, accumulation, warmup_steps(settings, total), _save_steps(config, total, ends), evals,
-                    run.save_strategy == "best", logging, settings.lr_scheduler, settings.learning_rate, rows)
+                    run.save_strategy == "best" and run.metric_for_best_model in (None, "eval_loss", "loss"), logging, settings.lr_scheduler, settings.learning_rate, rows)
 
 
 def warmup_steps(settings: OptimisationSection, total: int) -> int:

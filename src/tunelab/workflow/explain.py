@@ -7,6 +7,7 @@ from pathlib import Path
 
 from tunelab.config.finding import Finding
 from tunelab.errors import TunelabError
+from tunelab.planning.changes import SilentChange, silent_changes
 from tunelab.planning.explain import Explanation, explain_key
 from tunelab.planning.explain import explain as explain_config
 from tunelab.planning.steps import StepPlan
@@ -15,12 +16,14 @@ from tunelab.workflow.opening import Opened, load_data, open_config
 
 @dataclass(frozen=True, slots=True)
 class Explained:
-    """Explanations in reading order; `path` is empty when keys were looked up without a config. `in_depth`: single keys were asked for."""
+    """Explanations in reading order; `path` is empty when keys were looked up without a config. `in_depth`: single keys were asked for.
+    `changes`: what Axolotl makes of the config without a word."""
 
     path: str
     explanations: tuple[Explanation, ...]
     findings: tuple[Finding, ...]
     in_depth: bool
+    changes: tuple[SilentChange, ...] = ()
 
 
 def explain(config: str, keys: tuple[str, ...] = ()) -> Explained:
@@ -29,7 +32,8 @@ def explain(config: str, keys: tuple[str, ...] = ()) -> Explained:
         return Explained("", tuple(explain_key(key) for key in (config, *keys)), (), True)
     opened = open_config(config)
     found = explain_config(opened.config, opened.machine, opened.shapes, _steps(opened), keys)
-    return Explained(config, found, opened.findings, bool(keys))
+    changes = () if keys else silent_changes(opened.config, opened.machine)
+    return Explained(config, found, opened.findings, bool(keys), changes)
 
 
 def _steps(opened: Opened) -> StepPlan | None:

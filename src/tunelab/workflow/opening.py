@@ -12,7 +12,7 @@ from tunelab.config.finding import errors_of, stops_of
 from tunelab.config.selection import without_ignored
 from tunelab.config.source import Source
 from tunelab.data.prepare import Prepared, prepare
-from tunelab.data.tokenizer import TextTokenizer, load_tokenizer
+from tunelab.data.tokenizer import TextTokenizer, tokenizer_for
 from tunelab.errors import ModelError
 from tunelab.facts.dataset import DataFacts
 from tunelab.facts.machine import Machine, read_machine
@@ -82,8 +82,7 @@ def open_config(path: str, *, network: bool = False) -> Opened:
 
 def load_data(config: Config, model: ModelFolder, progress: Progress | None = None) -> Loaded:
     """Tokenise the datasets as the config says and plan every step. Raises DataError, ModelError."""
-    tokenizer = load_tokenizer(model.folder, special_tokens=config.model.special_tokens, chat_template=config.model.chat_template,
-                               chat_template_jinja=config.model.chat_template_jinja)
+    tokenizer = tokenizer_for(model.folder, config.model)
     prepared = prepare(config, tokenizer, progress=progress)
     lengths = tuple(len(sample.input_ids) for sample in prepared.train)
     held_out = tuple(len(sample.input_ids) for sample in prepared.held_out)

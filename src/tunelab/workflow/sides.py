@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tunelab.config import read_config
-from tunelab.data.tokenizer import TextTokenizer, load_tokenizer
+from tunelab.data.tokenizer import TextTokenizer, load_tokenizer, tokenizer_for
 from tunelab.errors import FolderError, UsageError
 from tunelab.facts.model import ensure_weights, find_model
 from tunelab.runners.local import LocalModel
@@ -98,6 +98,4 @@ def _tokenizer(folder: Path, config_path: Path | None) -> TextTokenizer:
     """The tokenizer as the run set it up, so that both sides read what training wrote."""
     if config_path is None:
         return load_tokenizer(folder)
-    model = read_config(config_path).config_or_raise().model
-    return load_tokenizer(folder, special_tokens=model.special_tokens, chat_template=model.chat_template,
-                          chat_template_jinja=model.chat_template_jinja)
+    return tokenizer_for(folder, read_config(config_path).config_or_raise().model)

@@ -55,7 +55,8 @@ def test_no_key_is_read_as_written_that_is_not_in_the_catalogue() -> None:
 def _is_known(key: str, known: set[str]) -> bool:
     """A key of the catalogue, or one inside a free mapping (bnb_config_kwargs.bnb_4bit_quant_type)."""
     key = key.replace("fsdp_config.fsdp_", "fsdp_config.")  # the older spelling, said by TL109
-    return key in known or (key.split(".")[0] in known and key.split(".")[0] not in children())
+    owners = [key[:index] for index, char in enumerate(key) if char == "."]
+    return key in known or any(owner in known and owner not in children() for owner in owners)
 
 
 def _asks_raw(node: ast.expr) -> bool:

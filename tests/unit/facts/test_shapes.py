@@ -11,7 +11,8 @@ import pytest
 from tests.unit.planning.cases import SMOL
 
 from tunelab.errors import ModelError
-from tunelab.facts.shapes import LinearLayer, read_header, read_shapes
+from tunelab.facts.safetensors_header import as_loaded, read_header
+from tunelab.facts.shapes import LinearLayer, read_shapes
 
 Tensors = dict[str, tuple[int, ...]]
 TINY = {"architectures": ["LlamaForCausalLM"], "model_type": "llama", "hidden_size": 8, "intermediate_size": 16, "num_hidden_layers": 2,
@@ -121,8 +122,8 @@ def test_transposed_weights_of_gpt2_are_turned(tmp_path: Path) -> None:
                             "n_positions": 64})
     write_safetensors(tmp_path / "model.safetensors", {"wte.weight": (32, 8), "wpe.weight": (64, 8), "h.0.attn.c_attn.weight": (8, 24)})
     shapes = read_shapes(tmp_path)
-    assert shapes.linear_layers == (LinearLayer("h.0.attn.c_attn", 24, 8),)
-    assert (shapes.vocab_size, shapes.context_length, shapes.embedding.name, shapes.tied_embeddings) == (32, 64, "wte", True)
+    assert shapes.linear_layers == (LinearLayer("transformer.h.0.attn.c_attn", 24, 8),)
+    assert (shapes.vocab_size, shapes.context_length, shapes.embedding.name, shapes.tied_embeddings) == (32, 64, "transformer.wte", True)
 
 
 def damage(path: Path, what: str) -> None:
@@ -166,3 +167,20 @@ def test_a_config_json_that_is_none_is_said(text: str, said: str, tmp_path: Path
 def test_an_unknown_family_needs_its_weights(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match=r"cannot be computed from config\.json alone"):
         read_shapes(write_config(tmp_path, {**TINY, "model_type": "mamba", "architectures": ["MambaForCausalLM"]}))
+
+
+def test_old_spellings_and_buffers_become_what_is_loaded() -> None:
+    found = as_loaded({
+        "h.0.attn.bias": (1, 1, 64, 64), "h.0.attn.masked_bias": (), "h.0.attn.c_attn.bias": (24,), "wte.weight": (32, 8)}, "gpt2")
+    assert found == {"transformer.h.0.attn.c_attn.bias": (24,), "transformer.wte.weight": (32, 8)}
+    assert as_loaded({"embed_out.weight": (32, 8), "gpt_neox.layers.0.attention.bias": (1, 1, 64, 64),
+                      "gpt_neox.layers.0.attention.rotary_emb.inv_freq": (4,)}, "gpt_neox") == {"lm_head.weight": (32, 8)}
+
+
+def test_experts_of_a_file_become_one_tensor() -> None:
+    mixtral = {f"model.layers.0.block_sparse_moe.experts.{expert}.{name}.weight": (16, 8) if name != "w2" else (8, 16)
+               for expert in range(3) for name in ("w1", "w2", "w3")}
+    qwen = {f"model.layers.0.mlp.experts.{expert}.{name}_proj.weight": (16, 8) if name != "down" else (8, 16)
+            for expert in range(3) for name in ("gate", "up", "down")}
+    expected = {"model.layers.0.mlp.experts.gate_up_proj": (3, 32, 8), "model.layers.0.mlp.experts.down_proj": (3, 8, 16)}
+    assert as_loaded(mixtral, "mixtral") == expected == as_loaded(qwen, "qwen3_moe")

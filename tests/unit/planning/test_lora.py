@@ -5,8 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from tests.unit.planning.cases import read, smol_shapes
+from tests.unit.planning.cases import read, read_anything, smol_shapes
 
+from tunelab.config import Config
+from tunelab.facts.lookup import table_shapes
 from tunelab.planning.lora import target_layers, trainable_parameters
 
 ALL = "lora_target_modules: [q_proj, k_proj, v_proj, o_proj, gate_proj, up_proj, down_proj]"
@@ -55,3 +57,43 @@ def test_modules_to_save_are_trained_in_full_and_get_no_matrices(tmp_path: Path)
 def test_the_default_rank_is_peft_s(tmp_path: Path) -> None:
     config = read(tmp_path, "adapter: lora\nlora_target_modules: [q_proj]")
     assert trainable_parameters(config, smol_shapes(tmp_path)) == 30 * 8 * (576 + 576)
+
+
+def anything(folder: Path, text: str) -> Config:
+    """A config with keys that this version may not act on: they are counted all the same."""
+    return read_anything(folder, text).config
+
+
+def test_dora_adds_a_magnitude_per_output_and_rslora_nothing(tmp_path: Path) -> None:
+    shapes, target = smol_shapes(tmp_path), LORA + "lora_target_modules: [q_proj, down_proj]\n"
+    plain = trainable_parameters(anything(tmp_path, target), shapes)
+    assert trainable_parameters(anything(tmp_path, target + "peft_use_dora: true"), shapes) == plain + 30 * (576 + 576)
+    assert trainable_parameters(anything(tmp_path, target + "peft_use_rslora: true"), shapes) == plain
+
+
+def test_some_layers_only(tmp_path: Path) -> None:
+    shapes, target = smol_shapes(tmp_path), LORA + "lora_target_modules: [q_proj]\n"
+    assert trainable_parameters(anything(tmp_path, target + "peft_layers_to_transform: [0, 29]"), shapes) == 2 * 16 * (576 + 576)
+    assert trainable_parameters(anything(tmp_path, target + "peft_layers_to_transform: [0]\npeft_layers_pattern: [layers]"), shapes) == 16 * 1152
+    assert trainable_parameters(anything(tmp_path, target + "peft_trainable_token_indices: [1, 2]"), shapes) == 552_960 + 2 * 576
+
+
+def test_what_is_unfrozen_is_trained(tmp_path: Path) -> None:
+    shapes = smol_shapes(tmp_path)
+    head = "unfrozen_parameters:\n  - ^model.embed_tokens.weight$[:32000]\n  - model.layers.2[7-9]+.mlp.down_proj\n"
+    assert trainable_parameters(anything(tmp_path, head), shapes) == 49152 * 576 + 3 * 576 * 1536, "the whole tensor; a range only masks gradients"
+    assert trainable_parameters(anything(tmp_path, "unfrozen_parameters: ['(']"), shapes) == 0
+
+
+def test_experts_have_the_rank_each(tmp_path: Path) -> None:
+    shapes = table_shapes("Qwen/Qwen3-30B-A3B")
+    assert shapes is not None
+    attention = 48 * 16 * ((2048 + 4096) + 2 * (2048 + 512) + (4096 + 2048))
+    only_attention = anything(tmp_path, LORA + "lora_target_modules: [q_proj, k_proj, v_proj, o_proj]")
+    assert trainable_parameters(only_attention, shapes) == attention
+    experts = 48 * 128 * (2 * 16 * (2048 + 2 * 768) + 16 * (768 + 2048))
+    every = anything(tmp_path, LORA + "lora_target_modules: [q_proj, k_proj, v_proj, o_proj, gate_proj, up_proj, down_proj]")
+    assert trainable_parameters(every, shapes) == attention + experts
+    assert trainable_parameters(anything(tmp_path, LORA + "lora_target_linear: true"), shapes) == attention + experts + 48 * 16 * (2048 + 128)
+    by_name = anything(tmp_path, LORA + "lora_target_modules: [q_proj]\nlora_target_parameters: [mlp.experts.down_proj]")
+    assert trainable_parameters(by_name, shapes) == 48 * 16 * (2048 + 4096) + 48 * 128 * 16 * (768 + 2048)

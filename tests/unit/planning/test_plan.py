@@ -1,4 +1,4 @@
-"""Memory and the whole plan: numbers that can be checked by hand or were measured."""
+"""The whole plan: numbers that can be checked by hand or were measured."""
 
 from __future__ import annotations
 
@@ -10,46 +10,14 @@ import pytest
 from tests.unit.planning.cases import A100, FAST_CPU, LAPTOP, T4, read, smol_shapes
 
 from tunelab.facts.dataset import DataFacts
-from tunelab.planning.memory import MemoryPlan, estimate_memory
+from tunelab.facts.lookup import table_shapes
+from tunelab.facts.machine import Gpu
 from tunelab.planning.plan import make_plan
 from tunelab.planning.precision import precision
 
 LORA = "adapter: lora\nlora_r: 16\nlora_alpha: 32\nlora_target_linear: true\n"
 DATA = DataFacts(rows=100, held_out=5, lengths=(50,) * 100, supervised=(20,) * 100, packed_rows=10, positions=5000, batches_per_epoch=(10, 11),
                  max_positions=512, max_supervised=170)
-
-
-def memory(folder: Path, text: str, tokens: int = 512, supervised: int = 170) -> MemoryPlan:
-    return estimate_memory(read(folder, text), smol_shapes(folder), LAPTOP, tokens_per_batch=tokens, supervised_per_batch=supervised)
-
-
-# Peak resident memory of real runs of SmolLM2-135M in 32 bits on a CPU, in GB, as their manifests hold it.
-@pytest.mark.parametrize(("text", "tokens", "supervised", "measured"), [
-    (LORA, 512, 217, 2.42), (LORA, 1024, 429, 3.60), (LORA, 256, 108, 1.75), (LORA, 480, 197, 2.18), ("", 512, 217, 3.52)])
-def test_the_estimate_is_within_a_tenth_of_what_was_measured(text: str, tokens: int, supervised: int, measured: float, tmp_path: Path) -> None:
-    assert memory(tmp_path, text, tokens, supervised).total / 1e9 == pytest.approx(measured, rel=0.1)
-
-
-def test_the_parts_add_up_and_the_static_ones_are_exact(tmp_path: Path) -> None:
-    parts = memory(tmp_path, LORA)
-    assert parts.weights == 4 * 134_515_008 and parts.adapter == 4 * 4_884_480 and parts.optimizer == 8 * 4_884_480
-    counted = {name: value for name, value in asdict(parts).items() if name not in {"total", "precision"}}
-    assert sum(counted.values()) == parts.total
-
-
-def test_what_saves_memory_saves_it(tmp_path: Path) -> None:
-    full, lora = memory(tmp_path, ""), memory(tmp_path, LORA)
-    assert lora.total < full.total and lora.optimizer * 20 < full.optimizer
-    assert memory(tmp_path, LORA + "gradient_checkpointing: true").activations * 10 < lora.activations
-    assert memory(tmp_path, LORA, tokens=256, supervised=170).activations * 2 == pytest.approx(lora.activations, rel=0.01)
-    assert memory(tmp_path, "optimizer: sgd").optimizer == 0
-    few_targets = memory(tmp_path, LORA.replace("lora_target_linear: true", "lora_target_modules: [q_proj, v_proj]"))
-    assert few_targets.activations < lora.activations
-
-
-def test_accumulated_gradients_stay_through_the_next_pass(tmp_path: Path) -> None:
-    assert memory(tmp_path, "gradient_accumulation_steps: 2").gradients == 4 * 134_515_008
-    assert memory(tmp_path, "").gradients == 0
 
 
 def test_formats_follow_config_and_machine(tmp_path: Path) -> None:
@@ -60,8 +28,6 @@ def test_formats_follow_config_and_machine(tmp_path: Path) -> None:
     assert chosen("bf16: false") == ["fp32"] * 4
     assert chosen("bf16: true") == ["bf16"] * 4
     assert chosen("fp16: true")[2:] == ["fp16", "fp16"] and chosen("fp16: true")[0] == "fp32"
-    half = estimate_memory(read(tmp_path, LORA), smol_shapes(tmp_path), A100, tokens_per_batch=512, supervised_per_batch=170)
-    assert half.weights == 2 * 134_515_008 and half.framework == 0
 
 
 def test_a_plan_with_everything_known(tmp_path: Path) -> None:
@@ -108,3 +74,35 @@ def test_what_does_not_fit_is_said(tmp_path: Path) -> None:
     assert make_plan(read(tmp_path, LORA), smol_shapes(tmp_path), small, DATA, None).fits is False
     unknown = replace(LAPTOP, memory_free_bytes=0)
     assert make_plan(read(tmp_path, LORA), smol_shapes(tmp_path), unknown, DATA, None).fits is None
+
+
+def test_where_the_numbers_come_from_is_said(tmp_path: Path) -> None:
+    shapes = table_shapes("Qwen/Qwen3-0.6B")
+    plan = make_plan(read(tmp_path, LORA + "optimizer: sgd"), shapes, A100, replace(DATA, source="row statistics"), None, table=True)
+    assert plan.shapes_source is not None and "table of well known models" in plan.shapes_source and plan.data_source == "row statistics"
+    text = " ".join(plan.assumptions)
+    assert "UNVALIDATED" in text and "row statistics" in text and "not from the model's own" in text
+    assert plan.memory is not None and not plan.memory.validated
+
+
+def test_time_on_a_gpu_of_the_table_is_a_range(tmp_path: Path) -> None:
+    known = replace(A100, gpus=(Gpu("NVIDIA A100-SXM4-40GB", 40960 * 2**20, 8.0),))
+    plan = make_plan(read(tmp_path, LORA), smol_shapes(tmp_path), known, DATA, None)
+    assert plan.seconds is None and plan.seconds_range is not None and plan.seconds_range.low < plan.seconds_range.high
+    measured = make_plan(read(tmp_path, LORA), smol_shapes(tmp_path), known, DATA, 100.0)
+    assert measured.seconds_range is None and measured.seconds
+
+
+def test_evaluation_and_merge_are_planned_where_there_are_any(tmp_path: Path) -> None:
+    plan = make_plan(read(tmp_path, LORA + "val_set_size: 0.05\nevals_per_epoch: 1"), smol_shapes(tmp_path), LAPTOP, DATA, None)
+    assert plan.evaluation is not None and plan.memory is not None and plan.evaluation.total < plan.memory.total
+    assert plan.merge is not None and plan.merge_disk_bytes == 2 * 134_515_008
+    full = make_plan(read(tmp_path, ""), smol_shapes(tmp_path), LAPTOP, DATA, None)
+    assert full.evaluation is full.merge is full.merge_disk_bytes is None
+
+
+def test_the_disk_holds_what_the_optimizer_keeps(tmp_path: Path) -> None:
+    def disk(text: str) -> int:
+        return make_plan(read(tmp_path, text), smol_shapes(tmp_path), LAPTOP, DATA, None).disk_bytes or 0
+
+    assert disk("") - disk("optimizer: sgd") == 8 * 134_515_008, "one checkpoint with two averages"

@@ -32,12 +32,12 @@ def said(folder: Path, rule: Rule, text: str) -> dict[str, Finding]:
 
 def machine_for(rule: Rule) -> Machine:
     """The example of a rule on good hardware is about a machine that has it."""
-    return FAST_CPU if rule.code == "TL620" else LAPTOP
+    return {"TL620": FAST_CPU, "TL639": T4}.get(rule.code, LAPTOP)
 
 
 def with_shapes_for(rule: Rule) -> bool:
-    """The example of a rule on sizes in names is about a model that is not at hand."""
-    return rule.code != "TL607"
+    """The examples of rules on names are about models that are not at hand."""
+    return rule.code not in ("TL471", "TL607", "TL673")
 
 
 OF_THE_MODEL = ("TL201", "TL202")  # found when a verb opens a config: tests/unit/workflow/test_opening.py
@@ -65,7 +65,7 @@ def test_there_are_rules_of_every_topic_and_each_says_why() -> None:
 
 
 def test_a_plain_lora_config_has_no_findings(tmp_path: Path) -> None:
-    assert found(tmp_path, f"{LORA}\nnum_epochs: 2\nval_set_size: 0.05\nevals_per_epoch: 2\nsave_steps: 100\nwarmup_steps: 5") == {}
+    assert found(tmp_path, f"{LORA}\nnum_epochs: 2\nval_set_size: 0.05\nevals_per_epoch: 2\nsave_steps: 100\nwarmup_steps: 5\nlora_mlp_kernel: false") == {}
 
 
 def test_findings_come_by_line_and_stand_at_their_key(tmp_path: Path) -> None:

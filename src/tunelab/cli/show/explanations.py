@@ -28,6 +28,11 @@ def show_explanations(out: Console, result: Explained) -> None:
         if result.in_depth:
             _depth(out, item)
         out.print()
+    if result.changes:
+        out.print("What Axolotl changes without a word, and what happens here:", style="bold")
+        for change in result.changes:
+            out.print(Text.assemble("  ", (change.key, "bold cyan"), f"  Axolotl: {change.axolotl} ", (f"Here: {change.tunelab}", "green")))
+        out.print()
     if result.findings and not result.in_depth:
         out.print("What check has to say:", style="bold")
         show_findings(out, result.path, result.findings)

@@ -23,6 +23,8 @@ def show_findings(out: Console, path: str, findings: Sequence[Finding]) -> None:
         place = f"{path}:{finding.line}:{finding.column}" if finding.line else path
         out.print(Text.assemble((plain(place), "bold"), "  ", (f"{finding.severity} {finding.code}", COLOURS[finding.severity]), "  ",
                                 plain(finding.message)))
+        if finding.severity is Severity.NOTE and not finding.fix:
+            continue  # one line is enough for what asks for nothing
         if finding.line and finding.line <= len(lines):
             text = plain(lines[finding.line - 1])
             start = (finding.column or 1) - 1

@@ -97,16 +97,28 @@ def _memory(out: Console, memory: MemoryPlan) -> None:
 
 
 def _fits(out: Console, fits: tuple[Fit, ...]) -> None:
-    """One line per GPU."""
-    table = Table("fits on", "", "peak", "smallest change", "or split over", "time", box=None, pad_edge=False, title_justify="left")
+    """One line per GPU, or one for all of them when none is too small."""
+    if all(one.verdict == "fits" for one in fits):
+        times = [one.seconds for one in fits if one.seconds]
+        took = f"; training takes {duration(min(one.low for one in times))} to {duration(max(one.high for one in times))}" if times else ""
+        out.print(f"fits on all {len(fits)} GPUs of the table, from {size(fits[0].memory_bytes)} up, with a peak of {size(fits[0].bytes)}{took}")
+    else:
+        out.print(_fits_table(fits))
+    out.print("  GPU numbers are estimates that were not held against runs on one; times are for 25 to 50 % of a GPU's peak speed "
+              "(8 to 35 % below a billion parameters).", style="dim")
+
+
+def _fits_table(fits: tuple[Fit, ...]) -> Table:
+    table = Table(f"fits on (peak {size(max(one.bytes for one in fits))})", "", "smallest change", "or split over", "time", box=None, pad_edge=False)
+    before = ""
     for one in fits:
         words, colour = _MARKS[one.verdict]
         change = one.change.replace("\n", ", ") + (f" ({size(one.changed_bytes)})" if one.changed_bytes is not None else "")
         several = f"{one.count} (FSDP)" if one.count and one.count > 1 else ""
-        table.add_row(one.device, Text(words, style=colour), size(one.bytes), change, several, _between(one.seconds) if one.seconds else "")
-    out.print(table)
-    out.print("  GPU numbers are estimates that were not held against runs on one; times are for 25 to 50 % of a GPU's peak speed "
-              "(8 to 35 % below a billion parameters).", style="dim")
+        table.add_row(one.device, Text(words, style=colour), "as above" if change and change == before else change, several,
+                      _between(one.seconds) if one.seconds else "")
+        before = change
+    return table
 
 
 def _between(seconds: Seconds) -> str:

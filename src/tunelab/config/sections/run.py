@@ -28,6 +28,10 @@ class RunSection(Section):
         "Checkpoints per epoch.", "As save_steps.", "1-4", ("save_steps",))] = None
     save_strategy: Annotated[Strategy | None, Setting(
         "When checkpoints are written: no, epoch or steps.", "As save_steps.", "epoch", ("save_steps",), "save_strategy: steps")] = None
+    metric_for_best_model: Annotated[Literal["eval_loss", "loss"] | None, Setting(
+        "What makes one checkpoint better than another when save_strategy is best.",
+        "Quality: the checkpoint with the lowest loss on the held-out rows is kept. tunelab compares by that loss only.",
+        "eval_loss", ("save_strategy", "val_set_size"), "metric_for_best_model: eval_loss")] = None
     save_total_limit: Annotated[int | None, Field(gt=0), Setting(
         "How many checkpoints to keep; the oldest go first.", "Disk only.", "2-4", ("save_steps",))] = None
     eval_steps: Annotated[float | None, Field(gt=0), Setting(

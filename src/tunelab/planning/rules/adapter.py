@@ -20,7 +20,7 @@ _LORA_KEYS = ("lora_r", "lora_alpha", "lora_dropout", "lora_target_modules", "lo
 def no_adapter(context: Context) -> Iterator[Finding]:
     """lora_* keys and no adapter."""
     written = [key for key in _LORA_KEYS if context.written(key)]
-    if context.config.adapter.adapter is None and written:
+    if not context.raw.truthy("adapter") and written:
         verb = "has" if len(written) == 1 else "have"
         yield context.finding(f"{listed(written)} {verb} no effect: `adapter` is not set, so every weight is trained.", written[0],
                               expected="adapter: lora", fix="adapter: lora")
@@ -130,7 +130,7 @@ def quantised_base(context: Context) -> Iterator[Finding]:
 def qlora_in_full(context: Context) -> Iterator[Finding]:
     """adapter: qlora and no load_in_4bit: true."""
     config = context.config
-    if config.adapter.adapter == "qlora" and not config.model.load_in_4bit:
+    if config.adapter.adapter == "qlora" and not config.model.load_in_4bit and not context.raw.truthy("merge_lora"):
         yield context.finding("`adapter: qlora` means 4-bit base weights, and `load_in_4bit` is not true: it is one or the other.",
                               "adapter",
                               expected="adapter: lora", fix="adapter: lora")
@@ -229,3 +229,17 @@ def _target_fix(named: str | list[str], shapes: ModelShapes) -> str:
 def _renamed(folder: str) -> str:
     at = folder.lower().rindex("qlora")
     return folder[:at] + folder[at + 1 :]
+
+
+@rule("TL414", Severity.NOTE, title="Axolotl switches on its fused LoRA kernels",
+      why="With plain LoRA, Axolotl 0.21.0 sets lora_mlp_kernel, lora_qkv_kernel, lora_o_kernel and lora_embedding_kernel to true and warns that "
+          "they should be written out. They compute the same numbers faster; tunelab has none.",
+      bad="adapter: lora\nlora_r: 16\nlora_alpha: 32\nlora_target_linear: true",
+      good="adapter: lora\nlora_r: 16\nlora_alpha: 32\nlora_target_linear: true\nlora_mlp_kernel: false")
+def fused_kernels(context: Context) -> Iterator[Finding]:
+    """lora or qlora with none of the lora_*_kernel keys, where nothing stands against them."""
+    raw = context.raw
+    kernels = ("lora_mlp_kernel", "lora_qkv_kernel", "lora_o_kernel", "lora_embedding_kernel")
+    against = raw.first("rl", "nvfp4_merge_aware", "trust_remote_code") or (raw.text("adapter") == "lora" and raw.truthy("load_in_8bit"))
+    if raw.text("adapter") in ("lora", "qlora") and not any(raw.written(key) for key in kernels) and not against:
+        yield context.finding(f"Axolotl sets {listed(kernels)} to true here; tunelab has no such kernels and computes the same.", "adapter")

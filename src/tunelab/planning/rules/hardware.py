@@ -67,17 +67,16 @@ def deepspeed(context: Context) -> Iterator[Finding]:
                               fix="delete `deepspeed`")
 
 
-@rule("TL606", Severity.BLOCKED, title="Offloaded gradient checkpointing",
-      why="Moving activations to main memory or disk is for GPUs that run out of memory, and this version does not do it; `true` "
-          "computes them again instead.",
+@rule("TL606", Severity.NOTE, title="Offloaded gradient checkpointing",
+      why="Moving activations to main memory or disk is for GPUs that run out of memory, and this version does not do it; it computes them "
+          "again, as `true` does. What is learnt is the same.",
       bad="gradient_checkpointing: offload", good="gradient_checkpointing: true")
 def offload(context: Context) -> Iterator[Finding]:
     """gradient_checkpointing is offload or offload_disk."""
     value = context.config.hardware.gradient_checkpointing
     if isinstance(value, str):
-        yield context.finding(f"`gradient_checkpointing: {value}` is not run by this version.", "gradient_checkpointing",
-                              expected="true or false",
-                              fix="gradient_checkpointing: true")
+        yield context.finding(f"`gradient_checkpointing: {value}` is run as `true`: activations are computed again, not moved away.",
+                              "gradient_checkpointing", expected="true or false")
 
 
 @rule("TL607", Severity.WARNING, title="The weights alone do not fit in memory",

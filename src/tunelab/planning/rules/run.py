@@ -93,7 +93,8 @@ def _contradiction(context: Context, key: str, strategy: str | None, intervals: 
     if strategy is None or strategy == "steps" or (key == "eval_strategy" and strategy == "best") or not written:
         return
     fix = "\n".join(f"delete `{name}`" for name in written) if strategy == "best" else f"{key}: steps"
-    yield context.finding(f"`{key}: {strategy}` and {listed(written)} contradict each other.", key,
+    milder = Severity.WARNING if written == ["saves_per_epoch"] else None  # which Axolotl lets pass: the strategy holds
+    yield context.finding(f"`{key}: {strategy}` and {listed(written)} contradict each other.", key, severity=milder,
                           expected=f"{key}: steps, or no {listed(written, 'or')}", fix=fix)
 
 

@@ -1,0 +1,141 @@
+"""`workload_of`: what of a config, a model and its data decides memory and time, as one value that can be changed and asked again.
+
+"What if" questions (does it fit with gradient checkpointing? with QLoRA?) change this value and estimate anew; nothing is guessed.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+from tunelab.config.config import Config
+from tunelab.facts.machine import Machine
+from tunelab.facts.shapes import LinearLayer, ModelShapes
+from tunelab.planning.lora import full_shapes, lora_shapes, rank_of, saved_shapes, target_layers, token_parameters
+from tunelab.planning.optimizers import GALORE_RANK
+from tunelab.planning.precision import precision
+
+LORA_RANK = 16
+"""The rank of the LoRA that is proposed in place of a full fine-tuning."""
+
+
+@dataclass(frozen=True)
+class Workload:
+    """A run as the device sees it.
+
+    `precision`: of computation, and of frozen weights. `bits`: 4 or 8 when the frozen linear layers are quantised, else 0.
+    `double_quant`: their scales are quantised too. `experts_quantised`: and so are experts, which are no linear layers. `targets`: layers
+    with LoRA and their ranks. `trained`: shapes of all trained tensors (held in 32 bits). `extra`: parameters that are trained beside the
+    base weights (adapter matrices, modules trained in full as copies). `tokens`, `supervised`: of the largest micro batch. `longest`:
+    tokens of its longest sample. `eager`: attention keeps its square of scores. `eval_share`: the largest evaluation batch against the
+    largest training batch. `norms`: of a layer. `gated`: its MLP has three matrices, not two. `qk_norms`: queries and keys are normalised.
+    """
+
+    shapes: ModelShapes
+    precision: str
+    adapter: bool
+    bits: int
+    double_quant: bool
+    experts_quantised: bool
+    targets: tuple[tuple[LinearLayer, int], ...]
+    dropout: bool
+    dora: bool
+    trained: tuple[tuple[int, ...], ...]
+    extra: int
+    optimizer: str
+    galore_rank: int
+    checkpointing: bool
+    offload_activations: bool
+    micro_batch_size: int
+    accumulation: int
+    sequence_len: int
+    tokens: int
+    supervised: int
+    longest: int
+    eager: bool
+    eval_share: float
+    norms: int
+    gated: bool
+    qk_norms: bool
+
+    @cached_property
+    def trained_parameters(self) -> int:
+        """How many parameters are trained."""
+        return sum(math.prod(shape) for shape in self.trained)
+
+
+def workload_of(config: Config, shapes: ModelShapes, machine: Machine, *, tokens: int, supervised: int, longest: int = 0) -> Workload:
+    """The workload of a config whose largest micro batch has `tokens` positions, of which `supervised` carry loss."""
+    settings, raw = config.optimisation, config.raw
+    targets = target_layers(config, shapes)
+    frozen = config.adapter.adapter is not None
+    saved = saved_shapes(config, shapes)
+    tokens_trained = token_parameters(config, shapes)
+    extra = [*lora_shapes(config, targets), *saved, *([(tokens_trained,)] if tokens_trained else [])]
+    trained = extra if frozen else list(full_shapes(config, shapes).values())
+    bits = 0 if not frozen else 4 if raw.truthy("load_in_4bit") or config.adapter.adapter == "qlora" else 8 if raw.truthy("load_in_8bit") else 0
+    checkpointing = config.hardware.gradient_checkpointing
+    return Workload(
+        shapes, precision(config, machine), frozen, bits, raw.get("bnb_config_kwargs.bnb_4bit_use_double_quant", True) is not False,
+        raw.truthy("quantize_moe_experts"),
+        tuple((layer, rank_of(config, layer)) for layer in targets), bool(config.adapter.lora_dropout), raw.truthy("peft_use_dora"),
+        tuple(trained), sum(math.prod(shape) for shape in extra) if frozen else 0, settings.optimizer, _galore_rank(raw.get("optim_args")),
+        bool(checkpointing), bool(raw.truthy("activation_offloading") or checkpointing in ("offload", "offload_disk")),
+        settings.micro_batch_size, settings.gradient_accumulation_steps, config.data.sequence_len, tokens, supervised,
+        longest or min(config.data.sequence_len, tokens), is_eager(config),
+        (settings.eval_batch_size or settings.micro_batch_size) / settings.micro_batch_size, _norms(shapes), _is_gated(shapes),
+        any(".q_norm." in name for name in shapes.tensors))
+
+
+def _is_gated(shapes: ModelShapes) -> bool:
+    """Whether MLPs multiply by a gate (three matrices) or are plain (two)."""
+    return any(layer.name.endswith(("gate_proj", "gate_up_proj")) for layer in shapes.linear_layers)
+
+
+def _norms(shapes: ModelShapes) -> int:
+    """Norms per layer, from the vectors that are as long as the residual stream; a family whose norms have no weights has two."""
+    vectors = sum(1 for name, shape in shapes.tensors.items() if shape == (shapes.hidden_size,) and name.endswith(".weight"))
+    return max(1, round((vectors - 1) / max(1, shapes.layers))) if vectors > 1 else 2
+
+
+def is_eager(config: Config) -> bool:
+    """Whether the config asks for attention that writes its square of scores."""
+    return config.raw.get("attn_implementation") == "eager" or config.raw.truthy("eager_attention")
+
+
+def with_lora(work: Workload, bits: int) -> Workload:
+    """The same run as LoRA on every linear layer, the base frozen, in 4 bits when `bits` is 4, experts too. What already is LoRA keeps its
+    layers; of a mixture only attention is adapted, as a product with all experts would need room for all of them again."""
+    if work.adapter:
+        return replace(work, bits=bits, experts_quantised=bits > 0)
+    layers = [layer for layer in work.shapes.linear_layers if layer.experts == 1 and not layer.is_router]
+    shapes = [part for layer in layers for part in _lora_pair(layer)]
+    return replace(work, adapter=True, bits=bits, experts_quantised=bits > 0, targets=tuple((layer, LORA_RANK) for layer in layers), trained=tuple(shapes),
+                   extra=sum(math.prod(shape) for shape in shapes))
+
+
+def with_rows(work: Workload, *, micro_batch_size: int | None = None, sequence_len: int | None = None) -> Workload:
+    """The same run with smaller micro batches or shorter rows; its tokens shrink in proportion."""
+    micro, length = micro_batch_size or work.micro_batch_size, sequence_len or work.sequence_len
+    share = micro * length / (work.micro_batch_size * work.sequence_len)
+    accumulation = work.accumulation * math.ceil(work.micro_batch_size / micro)
+    return replace(work, micro_batch_size=micro, sequence_len=length, accumulation=accumulation, tokens=math.ceil(work.tokens * share),
+                   supervised=math.ceil(work.supervised * share), longest=min(work.longest, length))
+
+
+def _lora_pair(layer: LinearLayer) -> Sequence[tuple[int, int]]:
+    return (LORA_RANK, layer.in_features), (layer.out_features, LORA_RANK)
+
+
+def _galore_rank(arguments: object) -> int:
+    """The rank in optim_args ("rank=128, ..." or a mapping)."""
+    if isinstance(arguments, dict):
+        value = arguments.get("rank")
+        return value if isinstance(value, int) and value > 0 else GALORE_RANK
+    for part in str(arguments or "").split(","):
+        name, _, value = part.strip().partition("=")
+        if name == "rank" and value.strip().isdigit():
+            return max(1, int(value))
+    return GALORE_RANK
