@@ -35,6 +35,7 @@ _STAND_IN: Mapping[str, Mapping[str, Any]] = {
     "optimisation": {"learning_rate": 0.0001},
 }
 _OFF_AT_ZERO = ("evals_per_epoch", "saves_per_epoch", "eval_steps", "save_steps", "max_steps")
+_PARSING = frozenset({"float_parsing", "int_parsing", "bool_parsing"})
 _BOUNDS = frozenset({"greater_than", "greater_than_equal", "less_than", "less_than_equal", "too_short", "string_too_short"})
 
 
@@ -190,7 +191,7 @@ def _describe(source: Source, path: KeyPath, kind: str, found: Any, model: type[
         return finding_at(source, "TL103", Severity.ERROR, f"`{name}` is required and not written.", path, expected=expected,
                           fix=f"{path[-1]}: ...")
     known = known_keys().get(general(path))
-    if known is not None and kind not in _BOUNDS and value_types.accepts(known.type, found) and _is_a_name(known.name, found):
+    if known is not None and kind not in _BOUNDS and kind not in _PARSING and value_types.accepts(known.type, found) and _is_a_name(known.name, found):
         return finding_at(source, "TL107", Severity.BLOCKED, f"`{name}: {shown(found)}` is understood, and this version of tunelab does not "
                           "act on it.", path, expected=expected)
     options = value_types.choices(known.type) if known is not None else ()

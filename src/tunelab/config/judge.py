@@ -75,6 +75,17 @@ def _mapping(source: Source, values: Mapping[str, Any], path: KeyPath, owner: st
         if known is not None and dialect not in typed_keys():
             yield from _untyped(source, here, known, value)
         yield from _inside(source, value, here, dialect)
+    if owner:
+        yield from _missing(source, values, path, owner)
+
+
+def _missing(source: Source, values: Mapping[str, Any], path: KeyPath, owner: str) -> Iterator[Finding]:
+    """The required keys that a nested mapping does not have; sections say it for theirs."""
+    for name in children().get(owner, ()):
+        dialect = f"{owner}.{name}"
+        if known_keys()[dialect].required and values.get(name) is None and dialect not in typed_keys():
+            yield finding_at(source, "TL103", Severity.ERROR, f"`{dotted(path)}` needs `{name}`, which is not written.", path,
+                             expected=value_types.in_words(known_keys()[dialect].type))
 
 
 def _inside(source: Source, value: Any, path: KeyPath, dialect: str) -> Iterator[Finding]:
@@ -93,6 +104,8 @@ def _untyped(source: Source, path: KeyPath, known: KnownKey, value: Any) -> Iter
         return
     if not value_types.accepts(known.type, value):
         yield wrong_value(source, path, value, value_types.in_words(known.type), value_types.choices(known.type))
+    elif expected := value_types.outside(known.limits, value):
+        yield wrong_value(source, path, value, expected)
     elif (kind := _NAMED.get(known.name)) and isinstance(value, str) and value not in names(kind):
         yield wrong_value(source, path, value, f"one of {', '.join(sorted(names(kind)))}", tuple(names(kind)))
     elif not is_inert(known, value) and not _acted_on_inside(known, value):
@@ -166,6 +179,10 @@ def _home(name: str, owner: str) -> str | None:
     owners = [other for other, found in children().items() if name in found and other not in (owner, "")]
     if not owners or len(name) < 4:
         return None
+    core = [other for other in owners if not known_keys()[f"{other}.{name}"].plugin]
+    if not core and _closest(name, children().get(owner, ())):
+        return None  # a plugin happens to have the name; a misspelling is likelier
+    owners = core or owners
     best = "datasets[]" if "datasets[]" in owners else owners[0]
     return "in an entry of `datasets`" if best == "datasets[]" else f"under `{best}`"
 

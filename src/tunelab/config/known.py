@@ -23,7 +23,8 @@ _LIKE_DATASETS = re.compile(r"^(?:test_datasets|pretraining_dataset)\[\]\.")
 @dataclass(frozen=True, slots=True)
 class KnownKey:
     """One key of the dialect. `type` is read by `value_types`; `status` is "", "deprecated" or "removed"; `plugin` names the plugin
-    that brings it; `changes` is "training" when acting on it or not makes another model, "" when it steers logs, speed or placement."""
+    that brings it; `changes` is "training" when acting on it or not makes another model, "" when it steers logs, speed or placement;
+    `limits` bounds a number (">=0 <=1") or the length of a list ("len>=1")."""
 
     name: str
     room: str
@@ -34,6 +35,7 @@ class KnownKey:
     replaced_by: str
     plugin: str
     changes: str
+    limits: str
 
     @property
     def default(self) -> Any:
@@ -53,8 +55,8 @@ def known_keys() -> Mapping[str, KnownKey]:
     text = _files().joinpath("axolotl-0.21.0.tsv").read_text(encoding="utf-8")
     found = {}
     for line in text.splitlines()[1:]:
-        name, room, type_, default, required, status, replaced_by, plugin, changes = line.split("\t")
-        found[name] = KnownKey(name, room, type_, default, bool(required), status, replaced_by, plugin, changes)
+        name, room, type_, default, required, status, replaced_by, plugin, changes, limits = line.split("\t")
+        found[name] = KnownKey(name, room, type_, default, bool(required), status, replaced_by, plugin, changes, limits)
     return types.MappingProxyType(found)
 
 

@@ -82,7 +82,7 @@ def _shape(name: str, key: Key) -> dict[str, Any]:
     branches = [_branch(one) for one in value_types.union(key.dialect or "str") if one != "null"]
     if any(branch == {} for branch in branches):
         return {}
-    limits = _limits(name)
+    limits = {**_table_limits(name), **_limits(name)}
     branches = [{**branch, **limits} if branch.get("type") in ("integer", "number") else branch for branch in branches]
     if name in _NAMED:  # a free text with names to complete
         branches = [{"enum": sorted(names(_NAMED[name]))}, *branches]
@@ -112,6 +112,13 @@ def _branch(one: str) -> dict[str, Any]:
         inside = one.partition("[")[2][:-1]
         return {"type": "array", "items": dict(_SIMPLE[inside])} if inside in _SIMPLE else {"type": "array"}
     return {} if one in ("any",) or one.startswith("ForwardRef") else {"type": "object"}
+
+
+def _table_limits(name: str) -> Mapping[str, Any]:
+    """The bounds that the key table gives."""
+    words = {">=": "minimum", ">": "exclusiveMinimum", "<=": "maximum", "<": "exclusiveMaximum"}
+    known = known_keys().get(name)
+    return {words[sign]: border for sign, border in value_types.bounds(known.limits) if sign in words} if known is not None else {}
 
 
 def _limits(name: str) -> Mapping[str, Any]:

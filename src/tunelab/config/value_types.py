@@ -6,6 +6,7 @@ own classes (TRLConfig, ...) stand for a mapping.
 
 from __future__ import annotations
 
+import operator
 import re
 from functools import lru_cache
 from typing import Any
@@ -18,6 +19,26 @@ _OPENS, _CLOSES = "[(", "])"
 def accepts(written: str, value: Any) -> bool:
     """Whether a type takes a value, as pydantic does outside its strict mode."""
     return any(_one_accepts(one, value) for one in union(written))
+
+
+_SIGNS = {">=": ("of at least", operator.ge), ">": ("above", operator.gt), "<=": ("of at most", operator.le), "<": ("below", operator.lt)}
+
+
+def bounds(limits: str) -> tuple[tuple[str, float], ...]:
+    """">=0 <1" -> ((">=", 0.0), ("<", 1.0)); the bounds on a length come as "len>="."""
+    return tuple((match[1], float(match[2])) for match in re.finditer(r"((?:len)?[<>]=?)(\S+)", limits))
+
+
+def outside(limits: str, value: Any) -> str:
+    """What a value would have to be when it is out of bounds ("a number of at least 1"), else ""."""
+    size = len(value) if isinstance(value, (list, str)) else None
+    number = float(value) if isinstance(value, (int, float)) or (isinstance(value, str) and accepts("float", value)) else None
+    for sign, border in bounds(limits):
+        measured = size if sign.startswith("len") else number
+        words, holds = _SIGNS[sign.removeprefix("len")]
+        if measured is not None and not holds(measured, border):
+            return f"{'something with a length' if sign.startswith('len') else 'a number'} {words} {border:g}"
+    return ""
 
 
 def in_words(written: str) -> str:
@@ -58,13 +79,13 @@ def _one_accepts(one: str, value: Any) -> bool:
     if name == "dict" and inside:
         kind = _split(inside[:-1], ",")[1]
         return isinstance(value, dict) and all(accepts(kind, item) for item in value.values())
-    return isinstance(value, (dict, list) if one[:1].isupper() else dict)
+    return isinstance(value, dict)
 
 
 def _is_number(value: Any, *, whole: bool) -> bool:
     if isinstance(value, str):
         try:
-            value = float(value.replace("_", ""))
+            value = float(value.replace("_", "")) if not whole or re.fullmatch(r"\s*[+-]?\d[\d_]*(\.0*)?\s*", value) else None
         except ValueError:
             return False
     if not isinstance(value, (int, float)):

@@ -23,7 +23,7 @@ from tunelab.planning.rules import all_rules
 from tunelab.planning.rules import check as check_rules
 from tunelab.planning.schedule import Schedule, make_schedule
 
-_NO_VALUE = frozenset({"TL102", "TL103", "TL107"})
+_NO_VALUE = frozenset({"TL102", "TL103"})
 
 Progress = Callable[[int, int], None]
 
