@@ -56,6 +56,8 @@ def _is_known(key: str, known: set[str]) -> bool:
     """A key of the catalogue, or one inside a free mapping (bnb_config_kwargs.bnb_4bit_quant_type)."""
     key = key.replace("fsdp_config.fsdp_", "fsdp_config.")  # the older spelling, said by TL109
     owners = [key[:index] for index, char in enumerate(key) if char == "."]
+    if key == "lora_exclude_modules":  # read by one of the plugins, and no key of the schema
+        return True
     return key in known or any(owner in known and owner not in children() for owner in owners)
 
 

@@ -34,7 +34,7 @@ def test_what_check_says_about_the_handout_on_a_laptop() -> None:
     assert reading.config is not None and reading.findings == ()
     findings = check(reading.config, LAPTOP, None)
     assert [(one.code, one.key) for one in findings] == [
-        ("TL607", "base_model"), ("TL204", "model_type"), ("TL302", "datasets[0].type"), ("TL303", "datasets[0].shards"),
+        ("TL607", "base_model"), ("TL204", "model_type"), ("TL391", "datasets"), ("TL302", "datasets[0].type"), ("TL303", "datasets[0].shards"),
         ("TL306", "val_set_size"), ("TL410", "output_dir"), ("TL345", "sample_packing"), ("TL309", "pad_to_sequence_len"), ("TL414", "adapter"),
         ("TL501", "optimizer"), ("TL602", "fp16")]
     assert [one.code for one in findings if one.severity is Severity.ERROR] == ["TL302"]
@@ -45,7 +45,7 @@ def test_what_check_says_about_the_handout_on_a_laptop() -> None:
 def test_on_a_gpu_fewer_things_stand_in_the_way() -> None:
     config = read_config(HANDOUT).config
     assert config is not None
-    assert [one.code for one in check(config, A100, None)] == ["TL204", "TL302", "TL303", "TL306", "TL410", "TL345", "TL414", "TL501", "TL620"]
+    assert [one.code for one in check(config, A100, None)] == ["TL204", "TL391", "TL302", "TL303", "TL306", "TL410", "TL345", "TL414", "TL501", "TL620"]
 
 
 def test_every_key_of_the_handout_is_explained() -> None:

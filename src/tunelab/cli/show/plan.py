@@ -103,22 +103,29 @@ def _fits(out: Console, fits: tuple[Fit, ...]) -> None:
         took = f"; training takes {duration(min(one.low for one in times))} to {duration(max(one.high for one in times))}" if times else ""
         out.print(f"fits on all {len(fits)} GPUs of the table, from {size(fits[0].memory_bytes)} up, with a peak of {size(fits[0].bytes)}{took}")
     else:
-        out.print(_fits_table(fits))
+        _grouped(out, fits)
     out.print("  GPU numbers are estimates that were not held against runs on one; times are for 25 to 50 % of a GPU's peak speed "
               "(8 to 35 % below a billion parameters).", style="dim")
 
 
-def _fits_table(fits: tuple[Fit, ...]) -> Table:
-    table = Table(f"fits on (peak {size(max(one.bytes for one in fits))})", "", "smallest change", "or split over", "time", box=None, pad_edge=False)
-    before = ""
+def _grouped(out: Console, fits: tuple[Fit, ...]) -> None:
+    """The GPUs by what it takes to run on them: nothing, a change of the config, several of them."""
+    out.print(f"fits on (peak {size(max(one.bytes for one in fits))} as the config stands):")
+    groups: dict[tuple[str, str], list[Fit]] = {}
     for one in fits:
-        words, colour = _MARKS[one.verdict]
-        change = one.change.replace("\n", ", ") + (f" ({size(one.changed_bytes)})" if one.changed_bytes is not None else "")
-        several = f"{one.count} (FSDP)" if one.count and one.count > 1 else ""
-        table.add_row(one.device, Text(words, style=colour), "as above" if change and change == before else change, several,
-                      _between(one.seconds) if one.seconds else "")
-        before = change
-    return table
+        groups.setdefault((one.verdict, one.change), []).append(one)
+    for (verdict, change), members in groups.items():
+        words, colour = _MARKS[verdict]
+        peak = max((one.changed_bytes for one in members if one.changed_bytes is not None), default=None)
+        edit = f": {change.replace(chr(10), ', ')}" + (f"  (peak {size(peak)})" if peak is not None else "") if change else ""
+        out.print(Text.assemble("  ", (words, colour), plain(edit)))
+        out.print(Text("      " + "; ".join(_device(one) for one in members), style="dim"))
+
+
+def _device(one: Fit) -> str:
+    took = f" {_between(one.seconds)}" if one.seconds else ""
+    several = f" (or {one.count} of them, FSDP)" if one.count and one.count > 1 else ""
+    return f"{one.device}{took}{several}"
 
 
 def _between(seconds: Seconds) -> str:

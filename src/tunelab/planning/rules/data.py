@@ -39,7 +39,7 @@ def unknown_type(context: Context) -> Iterator[Finding]:
     known = _types()
     for index, dataset in enumerate(context.config.data.datasets):
         name = dataset.type
-        if name is None or name in known:
+        if not isinstance(name, str) or name in known:
             continue
         place = ("datasets", index, "type")
         if name.startswith(("sharegpt", "openhermes")):
@@ -67,12 +67,14 @@ def unknown_type(context: Context) -> Iterator[Finding]:
 def shards(context: Context) -> Iterator[Finding]:
     """datasets[].shards cuts the data."""
     seed = context.config.run.seed
+    if context.raw.truthy("rl"):
+        return  # preference training drops the key, says TL370
     for index, dataset in enumerate(context.config.data.datasets):
         if dataset.shards is not None and dataset.shards > 1 and (dataset.shards_idx or 0) < dataset.shards:
             part = _ORDINALS.get(dataset.shards, "part")
-            yield context.finding(f"`shards: {dataset.shards}` trains on 1/{dataset.shards} of the rows (part "
-                                  f"{dataset.shards_idx or 0}); which "
-                                  f"{part} that is depends on `seed` ({'unset: 42' if seed is None else seed}).",
+            # Without a seed Axolotl takes another part each time, says TL391.
+            which = f"; which {part} that is depends on `seed` ({seed})" if seed is not None else f"; here always the {part} of seed 42"
+            yield context.finding(f"`shards: {dataset.shards}` trains on 1/{dataset.shards} of the rows (part {dataset.shards_idx or 0}){which}.",
                                   "datasets", index, "shards", fix="delete `shards`")
 
 

@@ -6,11 +6,9 @@ from collections.abc import Iterator
 
 from tunelab.config.finding import Finding, Severity
 from tunelab.config.known import names
+from tunelab.data.templates import SUPPORTED, is_known
 from tunelab.facts.licences import known_licence
 from tunelab.planning.rules.registry import Context, rule
-
-# What data.templates resolves; every other name of Axolotl's is a text that this version does not carry.
-TEMPLATES = ("tokenizer_default", "chatml", "jinja")
 
 
 @rule("TL203", Severity.WARNING, title="model_type is not the model's class",
@@ -55,11 +53,11 @@ def named_tokenizer(context: Context) -> Iterator[Finding]:
 def unknown_template(context: Context) -> Iterator[Finding]:
     """chat_template (here or in a dataset) is a name without a text."""
     for path, name, _ in _templates(context):
-        if name and name not in TEMPLATES:
+        if name and not is_known(name):
             in_dialect = name in names("chat_template") or name.startswith("tokenizer_default_fallback_")
             yield context.finding(f"`chat_template: {name}` is {'a template that this version does not ship' if in_dialect else 'not known'}; "
                                   "the model's own is tokenizer_default.", *path, severity=Severity.BLOCKED if in_dialect else None,
-                                  expected="one of " + ", ".join(TEMPLATES), fix="chat_template: tokenizer_default")
+                                  expected="one of " + ", ".join(SUPPORTED), fix="chat_template: tokenizer_default")
 
 
 @rule("TL207", Severity.ERROR, title="chat_template: jinja without a template",

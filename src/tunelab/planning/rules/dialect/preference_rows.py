@@ -1,5 +1,5 @@
-"""Rules on the entries of `datasets` under `rl`: other readers than those of plain rows, which know fewer keys (TL390, TL392, TL395,
-TL396, TL943)."""
+"""Rules on the entries of `datasets` under `rl`, where other readers than those of plain rows are at work (TL390, TL395, TL396). What
+the entries of these methods do not even have is TL370."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from typing import Any
 
 from tunelab.config.finding import Finding, Severity
-from tunelab.config.known import children
 from tunelab.config.raw import Raw
 from tunelab.planning.rules.registry import Context, listed, rule
 
@@ -16,17 +15,6 @@ _RATED = frozenset({"path", "split", "type", "data_files", "trust_remote_code", 
 KEPT = {"dpo": _PAIRS, "ipo": _PAIRS, "simpo": _PAIRS, "kto": _RATED}
 """The keys of an entry that survive, by method; all other methods keep those of plain rows."""
 
-_INSTEAD = {
-    "name": "the default configuration of the Hub dataset is read", "ds_type": "the file's ending decides how it is read",
-    "roles": "the roles in the rows must be user, assistant, system and tool",
-    "message_property_mappings": "the messages must have `role` and `content`",
-    "message_field_role": "the messages must have `role`", "message_field_content": "the messages must have `content`",
-    "chat_template": "the top-level `chat_template` is used, or the tokenizer's own",
-    "chat_template_jinja": "the top-level `chat_template_jinja` is used, or the tokenizer's own template",
-    "weight": "all rows are used", "shards": "all rows are used", "shards_idx": "all rows are used",
-    "field_messages": "the column must have its usual name", "field_chosen": "the column must have its usual name",
-    "field_rejected": "the column must have its usual name", "trust_remote_code": "no code of the dataset is run",
-}
 _COLUMNS = {
     "dpo": frozenset({"field_system", "field_prompt", "field_chosen", "field_rejected", "prompt_format", "chosen_format", "rejected_format"}),
     "kto": frozenset({"field_system", "field_prompt", "field_completion", "field_label", "prompt_format", "completion_format"}),
@@ -38,39 +26,6 @@ _DPO, _KTO = "rl: dpo\n", "rl: kto\nremove_unused_columns: false\n"
 def asks(value: Any) -> bool:
     """Whether a written value asks for anything."""
     return value is not None and value is not False and value not in ("", [], {}, 0)
-
-
-@rule("TL390", Severity.WARNING, title="A key of a dataset that preference training drops",
-      why="For dpo, ipo, simpo and kto Axolotl makes another kind of entry out of each dataset, with 8 keys (kto: 6), and drops all others "
-          "without a word.",
-      bad=(f"{_DPO}datasets: [{{path: org/pairs, type: chatml.intel, name: clean}}]",
-           f"{_DPO}datasets: [{{path: a.jsonl, type: chat_template.default, roles: {{user: [human], assistant: [gpt]}}}}]",
-           f"{_KTO}datasets: [{{path: org/rated, type: chatml.intel, weight: 0.5}}]"),
-      good=f"{_DPO}datasets: [{{path: a.jsonl, type: chat_template.default, field_chosen: better}}]")
-def dropped_keys(context: Context) -> Iterator[Finding]:
-    """A key of datasets[] that the entry of a preference method has not."""
-    method = context.raw.text("rl")
-    for index, entry in context.raw.items("datasets") if method in KEPT else ():
-        for key, value in entry.items():
-            if key in KEPT[method] or key not in children()["datasets[]"] or not asks(value):
-                continue
-            then = f": {_INSTEAD[key]}" if key in _INSTEAD else ""
-            yield context.finding(f"`{key}` is dropped with `rl: {method}`{then}.", "datasets", index, key,
-                                  expected=f"one of {', '.join(sorted(KEPT[method]))}", fix=f"delete `{key}`")
-
-
-@rule("TL392", Severity.ERROR, title="One file where preference training wants a list", safe=True,
-      why="For plain rows a single name will do; the entries of dpo, ipo, simpo and kto take a list only.",
-      bad=f"{_DPO}datasets: [{{path: org/pairs, type: chatml.intel, data_files: train.jsonl}}]",
-      good=f"{_DPO}datasets: [{{path: org/pairs, type: chatml.intel, data_files: [train.jsonl]}}]")
-def single_file(context: Context) -> Iterator[Finding]:
-    """data_files is a text in an entry of a preference method."""
-    method = context.raw.text("rl")
-    for index, entry in context.raw.items("datasets") if method in KEPT else ():
-        files = entry.get("data_files")
-        if isinstance(files, str):
-            yield context.finding(f"`data_files` is one name; with `rl: {method}` it is a list of names.", "datasets", index, "data_files",
-                                  expected="a list", fix=f"data_files: [{files!r}]")
 
 
 @rule("TL395", Severity.WARNING, title="A column of another kind of rows",
@@ -125,7 +80,7 @@ def settings_of_tests(context: Context) -> Iterator[Finding]:
 _ONLY_PLAIN = ("shards", "shards_idx", "weight")
 
 
-@rule("TL943", Severity.WARNING, title="A part of the rows is asked for, and all are used",
+@rule("TL390", Severity.WARNING, title="A part of the rows is asked for, and all are used",
       why="Shards and weights are applied while plain rows are read; the reader of preference and reward data has neither. preprocess_shards makes it "
           "read the rows several times over, and it then finds no settings for the second part.",
       bad=("rl: orpo\ndatasets: [{path: a.jsonl, type: chat_template.argilla, shards: 10}]",

@@ -1,4 +1,4 @@
-"""Rules on settings that nothing reads, or that nothing reads for these rows (TL391, TL393, TL394, TL397-TL399)."""
+"""Rules on settings that nothing reads, or that nothing reads for these rows (TL391-TL394, TL397, TL398)."""
 
 from __future__ import annotations
 
@@ -47,18 +47,14 @@ _NOWHERE_IN_ENTRIES: dict[str, str] = {
     "field_thinking": "write `reasoning_content` into `message_property_mappings`",
     "field_human": "write `roles`", "field_model": "write `roles`",
     "input_format": "no type has such a thing",
-    "step_separator": "it is dropped before the rows are read; steps are separated by a line break",
-    "max_completion_length": "it is dropped before the rows are read; `sequence_len` limits them",
-    "train_on_last_step_only": "it is dropped before the rows are read; every step carries loss",
 }
-_USUAL = {"field_tools": "tools", "field_thinking": "reasoning_content", "step_separator": "\n"}
+_USUAL = {"field_tools": "tools", "field_thinking": "reasoning_content"}
 
 
 @rule("TL393", Severity.WARNING, title="A setting that nothing reads",
       why="The schema still knows the name, and no code of Axolotl 0.21.0 looks at it.",
       bad=("lr_div_factor: 10", "default_system_message: You are a poet.",
-           "datasets: [{path: a.jsonl, type: chat_template, field_tools: functions}]",
-           "datasets: [{path: a.jsonl, type: stepwise_supervised, step_separator: '##'}]"),
+           "datasets: [{path: a.jsonl, type: chat_template, field_tools: functions}]"),
       good="datasets: [{path: a.jsonl, type: chat_template, field_tools: tools}]")
 def read_nowhere(context: Context) -> Iterator[Finding]:
     """A setting that is in the schema and in no code."""
@@ -77,10 +73,9 @@ _TEMPLATE = ("chat_template", "chat_template_jinja")
 _MESSAGES = ("message_property_mappings", "message_field_role", "message_field_content", "message_field_training")
 _REWARD = (*_TEMPLATE, *_MESSAGES, "message_field_training_detail", "roles", "roles_to_train", "train_on_eos", "drop_system_message")
 _CHAT = (*_REWARD, "field_messages", "train_on_eot", "split_thinking", "template_thinking_key")
-_MADE_UP = ("length", "sequence_length", "min_input_id", "max_input_id", "seed", "min_turns", "max_turns", "min_turn_length", "input_fraction")
 _READS: Mapping[str, tuple[str, ...]] = {
     "chat_template": _CHAT, "bradley_terry.chat_template": _REWARD, "messages": (*_MESSAGES, "chat_template", "field_messages", "input_transform"),
-    "orpo.chat_template": _TEMPLATE, "completion": ("field",), "alpaca_chat": ("conversation",), "_synthetic": _MADE_UP,
+    "orpo.chat_template": _TEMPLATE, "completion": ("field",), "alpaca_chat": ("conversation",),
 }
 _PAIRS: Mapping[str, tuple[str, ...]] = {
     "chat_template": ("field_messages", "field_chosen", "field_rejected"), "chat_template.default": ("field_messages", "field_chosen", "field_rejected"),
@@ -90,9 +85,10 @@ _READERS = {
     "conversation": "type: alpaca_chat", "field": "type: completion", "input_transform": "type: messages",
     "logprobs_field": "the types of KDPlugin", "temperature": "the types of KDPlugin",
     "field_chosen": "rl: dpo with type: chat_template.default", "field_rejected": "rl: dpo with type: chat_template.default",
-    **dict.fromkeys(_MADE_UP, "type: _synthetic"), **dict.fromkeys(_CHAT, "type: chat_template"),
+    **dict.fromkeys(_CHAT, "type: chat_template"),
 }
-_SYNTHETIC_HAS_NOT = ("weight", "shards", "shards_idx", "preprocess_shards")
+# TL370 says these where the method is not DPO.
+_PAIRS_ONLY = ("field_chosen", "field_rejected")
 # TL305 says these for the types that tunelab reads itself.
 _SAID = ("field_messages", "message_property_mappings", "roles", "roles_to_train", "train_on_eos", "chat_template", "chat_template_jinja",
          "drop_system_message", "field", "shards_idx")
@@ -101,11 +97,10 @@ _SAID = ("field_messages", "message_property_mappings", "roles", "roles_to_train
 @rule("TL394", Severity.WARNING, title="A key of a dataset that its type does not read",
       why="Each type reads the columns that it was made for. A key for another type is taken and passed over, so the rows are read as if it were not "
           "there.",
-      bad=("datasets: [{path: a.jsonl, type: alpaca, train_on_eot: all}]", "datasets: [{path: a.jsonl, type: gpteacher, field_messages: turns}]",
+      bad=("datasets: [{path: a.jsonl, type: alpaca, train_on_eot: all}]", "datasets: [{path: a.jsonl, type: gpteacher, split_thinking: true}]",
            "datasets: [{path: a.jsonl, type: completion, conversation: chatml}]",
            "datasets: [{path: a.jsonl, type: {field_instruction: q}, roles: {user: [human]}}]",
-           "rl: dpo\ndatasets: [{path: a.jsonl, type: chatml.intel, field_chosen: better}]",
-           "datasets: [{path: synthetic, type: _synthetic, weight: 0.5}]"),
+           "rl: dpo\ndatasets: [{path: a.jsonl, type: chatml.intel, field_chosen: better}]"),
       good="datasets: [{path: a.jsonl, type: chat_template, train_on_eot: all}]")
 def read_by_another(context: Context) -> Iterator[Finding]:
     """A key of datasets[] or test_datasets[] that the type does not read."""
@@ -123,19 +118,18 @@ def _passed_over(raw: Raw, entry: Mapping[str, Any], place: str) -> list[str]:
     from tunelab.data.formats import known_types
 
     method, type_ = raw.text("rl"), entry.get("type")
-    if method in KEPT or method == "orpo":
-        if isinstance(type_, str) and type_ not in names("rl_types"):
-            return []
-        reads = _PAIRS.get(type_, ()) if isinstance(type_, str) and method in ("dpo", "ipo", "simpo") else ()
-        mine = KEPT.get(method, frozenset(_READERS))
-        return [key for key in _READERS if key in mine and key not in reads and asks(entry.get(key))]
-    if raw.truthy("rl") or not isinstance(type_, (str, dict)) or (isinstance(type_, str) and type_ not in names("sft_types")):
+    known = names("rl_types" if method else "sft_types")
+    if not isinstance(type_, (str, dict)) or (isinstance(type_, str) and type_ not in known) or type_ == "_synthetic":
+        return []
+    if method in ("dpo", "ipo", "simpo"):
+        reads = _PAIRS.get(type_, ()) if isinstance(type_, str) else ()
+        return [key for key in _READERS if key in KEPT["dpo"] and key not in reads and asks(entry.get(key))]
+    if raw.truthy("rl") and method != "orpo":  # kto: TL370; the others run code of one's own, which may read anything
         return []
     family = re.sub(r":.*|\.load.*", "", type_) if isinstance(type_, str) else ""
-    reads = _READS.get(family, ()) if family != "alpaca_chat" or type_ == family else ()
-    said = _SAID if place == "datasets" and type_ in known_types() else ()
-    others = _SYNTHETIC_HAS_NOT if family == "_synthetic" else ()
-    return [key for key in (*_READERS, *others) if key not in reads and key not in said and asks(entry.get(key))]
+    reads = _READS.get(family, ()) if not method and (family != "alpaca_chat" or type_ == family) else ()
+    said = _SAID if place == "datasets" and not method and type_ in known_types() else ()
+    return [key for key in _READERS if key not in (*reads, *said, *_PAIRS_ONLY) and asks(entry.get(key))]
 
 
 @rule("TL397", Severity.WARNING, title="An option of the Hub beside a file",
@@ -181,7 +175,7 @@ def _files(raw: Raw) -> Iterator[tuple[str, int, Mapping[str, Any]]]:
 _RESIZING = ("bilinear", "bicubic", "lanczos")
 
 
-@rule("TL399", Severity.ERROR, title="A way to resize images that is not known",
+@rule("TL392", Severity.ERROR, title="A way to resize images that is not known",
       why="Axolotl takes three of the filters by name and stops at any other.", bad="image_resize_algorithm: nearest",
       good="image_resize_algorithm: bicubic")
 def resizing(context: Context) -> Iterator[Finding]:
