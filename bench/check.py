@@ -13,12 +13,13 @@ import sys
 import tempfile
 from pathlib import Path
 
-_ONE = "import resource, sys, time; begin = time.perf_counter(); from tunelab.workflow.check import check; paths = sys.argv[1:]\n"
+_ONE = "import resource, sys, time; begin = time.perf_counter(); from tunelab.facts.machine import read_machine; from tunelab.workflow.check import check; paths = sys.argv[1:]\n"
 _MANY = _ONE + """
 from tunelab.errors import TunelabError
+machine = read_machine()
 def take(path):
     try:
-        check(path)
+        check(path, machine=machine)
     except TunelabError:
         pass
 take(paths[0]); first = time.perf_counter()

@@ -51,12 +51,12 @@ def check(
     Examples: `tunelab check examples/handout.yml`, `tunelab check --fix old.yml`, `tunelab check configs/*.yml --ignore TL1,TL801`
     """
     from tunelab.cli.show.findings import sarif, show_findings, show_fixed, show_summary
-    from tunelab.workflow.check import check as run
+    from tunelab.workflow.check import check_all
     from tunelab.workflow.check import fix as mend
 
     wanted, unwanted = _codes(select), _codes(ignore)
     fixed = [mend(path, wanted, unwanted, unsafe=unsafe) for path in configs] if fix or unsafe else []
-    results = [one.checked for one in fixed] or [run(path, wanted, unwanted) for path in configs]
+    results = [one.checked for one in fixed] or check_all(configs, wanted, unwanted)
     if as_sarif:
         from tunelab import __version__
         from tunelab.planning.rules import all_rules

@@ -20,8 +20,8 @@ class Raw:
     def get(self, key: str, default: Any = None) -> Any:
         """The written value, or `default` when the key (or a parent) is not written or is null."""
         value: Any = self.values
-        for part in key.split("."):
-            if not isinstance(value, Mapping):
+        for part in key.split(".") if "." in key else (key,):
+            if not isinstance(value, dict):
                 return default
             value = value.get(part)
         return default if value is None else value
@@ -32,7 +32,7 @@ class Raw:
 
     def truthy(self, *keys: str) -> bool:
         """Whether every one of these keys has a value that is not false, 0, "" or empty."""
-        return all(bool(self.get(key)) for key in keys)
+        return all(self.get(key) for key in keys)
 
     def first(self, *keys: str) -> str | None:
         """The first of these keys with a truthy value."""

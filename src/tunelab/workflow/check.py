@@ -10,6 +10,7 @@ from tunelab.config.finding import Finding, errors_of, stops_of
 from tunelab.config.mend import mend
 from tunelab.config.selection import choose
 from tunelab.errors import UsageError
+from tunelab.facts.machine import Machine, read_machine
 from tunelab.planning.rules import Rule, all_rules
 from tunelab.runs.store import write_text
 from tunelab.workflow.opening import open_config
@@ -35,12 +36,18 @@ class Fixed:
     checked: Checked
 
 
-def check(path: str, select: Sequence[str] = (), ignore: Sequence[str] = ()) -> Checked:
+def check(path: str, select: Sequence[str] = (), ignore: Sequence[str] = (), *, machine: Machine | None = None) -> Checked:
     """Check a config without fetching or running anything. Raises ConfigError when the file is no YAML mapping, UsageError for an
     unknown code."""
     _known(select, ignore)
-    findings = choose(open_config(path).findings, select, ignore)
+    findings = choose(open_config(path, machine=machine).findings, select, ignore)
     return Checked(path, not errors_of(findings), not stops_of(findings), findings)
+
+
+def check_all(paths: Sequence[str], select: Sequence[str] = (), ignore: Sequence[str] = ()) -> tuple[Checked, ...]:
+    """Check several configs; the machine is looked at once."""
+    machine = read_machine()
+    return tuple(check(path, select, ignore, machine=machine) for path in paths)
 
 
 def fix(path: str, select: Sequence[str] = (), ignore: Sequence[str] = (), *, unsafe: bool = False) -> Fixed:

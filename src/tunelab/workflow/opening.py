@@ -12,6 +12,7 @@ from tunelab.config.finding import errors_of, stops_of
 from tunelab.config.selection import without_ignored
 from tunelab.config.source import Source
 from tunelab.data.prepare import Prepared, prepare
+from tunelab.data.survey import sizes
 from tunelab.data.tokenizer import TextTokenizer, tokenizer_for
 from tunelab.errors import ModelError
 from tunelab.facts.dataset import DataFacts
@@ -67,10 +68,10 @@ class Loaded:
     facts: DataFacts
 
 
-def open_config(path: str, *, network: bool = False) -> Opened:
+def open_config(path: str, *, network: bool = False, machine: Machine | None = None) -> Opened:
     """Read and judge a config. Without `network` nothing is fetched: what is not on this disk stays unknown."""
     reading = read_config(Path(path))
-    machine = read_machine()
+    machine = machine or read_machine()
     config = reading.config
     model, shapes, about_model = _look_at_model(config, network)
     wrong = {finding.key for finding in reading.findings if finding.code in _NO_VALUE}  # a default stands there: no rule has anything to say about it
@@ -84,10 +85,8 @@ def load_data(config: Config, model: ModelFolder, progress: Progress | None = No
     """Tokenise the datasets as the config says and plan every step. Raises DataError, ModelError."""
     tokenizer = tokenizer_for(model.folder, config.model)
     prepared = prepare(config, tokenizer, progress=progress)
-    lengths = tuple(len(sample.input_ids) for sample in prepared.train)
-    held_out = tuple(len(sample.input_ids) for sample in prepared.held_out)
-    schedule = make_schedule(config, lengths, held_out)
-    supervised = [sample.supervised for sample in prepared.train]
+    lengths, supervised = sizes(prepared.train)
+    schedule = make_schedule(config, lengths, sizes(prepared.held_out)[0])
     return Loaded(tokenizer, prepared, schedule, data_facts(config, lengths, supervised, len(prepared.held_out), schedule))
 
 

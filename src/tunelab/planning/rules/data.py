@@ -12,8 +12,10 @@ from tunelab.planning.rules.registry import Context, listed, rule
 
 SHAREGPT_FIX = "type: chat_template\nfield_messages: conversations\nmessage_property_mappings: {role: from, content: value}"
 _EVAL_KEYS = ("eval_steps", "evals_per_epoch", "eval_strategy")
-_CHAT_KEYS = ("field_messages", "message_property_mappings", "roles", "roles_to_train", "train_on_eos", "chat_template",
-              "chat_template_jinja", "drop_system_message")
+_CHAT_KEYS = ("field_messages", "message_property_mappings", "roles", "roles_to_train", "train_on_eos", "train_on_eot", "chat_template",
+              "chat_template_jinja", "drop_system_message", "message_field_training", "message_field_training_detail", "split_thinking",
+              "template_thinking_key")
+_MESSAGES_KEYS = ("field_messages", "message_property_mappings", "chat_template")
 _ORDINALS = {2: "half", 3: "third", 4: "quarter", 5: "fifth", 6: "sixth", 7: "seventh", 8: "eighth", 9: "ninth", 10: "tenth"}
 
 
@@ -156,10 +158,14 @@ def padding_on_cpu(context: Context) -> Iterator[Finding]:
 
 def _unread(dataset: Dataset) -> Iterator[tuple[str, str]]:
     """(key, who would read it) for the keys of a dataset that its type does not read."""
-    if dataset.type != "chat_template":
-        yield from ((key, "type: chat_template") for key in _CHAT_KEYS if getattr(dataset, key) is not None)
-    if dataset.type != "completion" and dataset.field is not None:
+    kind = dataset.type_name.removesuffix(".load")
+    if kind != "chat_template":
+        read = _MESSAGES_KEYS if kind == "messages" else ()
+        yield from ((key, "type: chat_template") for key in _CHAT_KEYS if key not in read and getattr(dataset, key) is not None)
+    if kind != "completion" and dataset.field is not None:
         yield "field", "type: completion"
+    if kind != "alpaca_chat" and dataset.conversation is not None:
+        yield "conversation", "type: alpaca_chat"
     if dataset.shards is None and dataset.shards_idx is not None:
         yield "shards_idx", listed(["shards"])
 

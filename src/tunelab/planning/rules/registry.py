@@ -9,7 +9,7 @@ preference methods, diffusion, plugins and services.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from tunelab.config.config import Config
 from tunelab.config.finding import Finding, Severity, parts
@@ -68,6 +68,7 @@ class Context:
 
 
 _RULES: dict[str, Rule] = {}
+_IN_ORDER: list[Rule] = []  # the same by code, sorted once
 
 
 def rule(code: str, severity: Severity, *, title: str, why: str, bad: str | tuple[str, ...], good: str,
@@ -85,12 +86,15 @@ def rule(code: str, severity: Severity, *, title: str, why: str, bad: str | tupl
 
 def all_rules() -> tuple[Rule, ...]:
     """Every rule, by code."""
-    return tuple(_RULES[code] for code in sorted(_RULES))
+    if len(_IN_ORDER) != len(_RULES):
+        _IN_ORDER[:] = [_RULES[code] for code in sorted(_RULES)]
+    return tuple(_IN_ORDER)
 
 
 def run_rules(context: Context) -> tuple[Finding, ...]:
     """The findings of every rule, by line (whole-file findings first), then by code."""
-    found = [finding for one in all_rules() for finding in one.look(replace(context, rule=one))]
+    found = [finding for one in all_rules()
+             for finding in one.look(Context(context.config, context.machine, context.shapes, one))]
     return tuple(sorted(found, key=lambda finding: (finding.line or 0, finding.code, finding.key)))
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterator
+from functools import cache
 from typing import Any
 
 from tunelab.config.finding import Finding, Severity
@@ -17,6 +18,12 @@ _NEMO = "plugins: [axolotl.integrations.nemo_gym.NemoGymPlugin]\nnemo_gym_enable
 _SHOWN = 3
 
 
+@cache
+def _keys_of(settings: str) -> tuple[str, ...]:
+    """The top-level keys that a plugin brings."""
+    return tuple(key.name for key in known_keys().values() if key.plugin == settings and "." not in key.name)
+
+
 @rule("TL900", Severity.WARNING, title="Settings of a plugin that is not listed",
       why="A plugin's settings exist only while the plugin is in `plugins`. Without it Axolotl drops them without a word, and the run goes on as "
           "if they were not there.",
@@ -28,7 +35,7 @@ def plugin_missing(context: Context) -> Iterator[Finding]:
     for plugin in PLUGINS:
         if not plugin.settings or is_on(context.raw, plugin.settings):
             continue
-        keys = [key.name for key in known_keys().values() if key.plugin == plugin.settings and "." not in key.name and context.raw.truthy(key.name)]
+        keys = [key for key in _keys_of(plugin.settings) if context.raw.truthy(key)]
         if not keys:
             continue
         rest = f" and {len(keys) - _SHOWN} more" if len(keys) > _SHOWN else ""
