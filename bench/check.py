@@ -13,8 +13,12 @@ import sys
 import tempfile
 from pathlib import Path
 
-_ONE = "import resource, sys, time; begin = time.perf_counter(); from tunelab.facts.machine import read_machine; from tunelab.workflow.check import check; paths = sys.argv[1:]\n"
-_MANY = _ONE + """
+_MANY = """
+import resource, sys, time
+begin = time.perf_counter()
+from tunelab.facts.machine import read_machine
+from tunelab.workflow.check import check
+paths = sys.argv[1:]
 from tunelab.errors import TunelabError
 machine = read_machine()
 def take(path):

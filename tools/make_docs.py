@@ -48,7 +48,8 @@ def config_pages() -> dict[str, str]:
 def rules_pages() -> dict[str, str]:
     """An index, and a page for each rule."""
     lines = [NOTE + "# Rules", "", "What `tunelab check` looks for. An *error* says the config is wrong; *blocked*, that this version or this "
-             "machine cannot run it; a *warning*, that it runs and probably not as meant; a *note*, that something happens that the file does not say.", "",
+             "machine cannot run it; a *warning*, that it runs and probably not as meant; a *note*, that something happens that the file does not "
+             "say.", "",
              "Choose with `--select` and `--ignore` (codes or their beginning), or in the file: `# tunelab: ignore TL301` at the end of a line or "
              "above it, `# tunelab: ignore-file TL301` for the whole file.", "", "| rule | severity | | safe fix |", "|---|---|---|---|"]
     pages = {}

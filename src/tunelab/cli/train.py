@@ -12,20 +12,27 @@ from tunelab.cli.output import ConfigPath, Json, console, print_json
 def train(
     config: ConfigPath,
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the newest whole checkpoint in output_dir.")] = False,
+    allow: Annotated[list[str] | None, typer.Option("--allow", help="Train although the data has these problems: codes, comma-separated.")] = None,
     as_json: Json = False,
 ) -> None:
     """Run it: check, prepare the data, train, save.
 
     Ctrl-C saves a checkpoint and stops; `--resume` goes on to the same losses. With `--json` each event is one line on standard output.
 
-    Examples: `tunelab train lab/lab.yml`, `tunelab train lab/lab.yml --resume`
+    Before the first step all rows are checked; a problem that would spoil the run stops it, unless --allow names it.
+
+    Examples: `tunelab train lab/lab.yml`, `tunelab train lab/lab.yml --resume`, `tunelab train my.yml --allow untrained_end,double_bos`
     """
     from tunelab.cli.progress import training_watch
+    from tunelab.cli.show.preview import show_problem
     from tunelab.cli.show.training import show_trained
     from tunelab.workflow.train import train as run
 
     with training_watch(as_json) as watch:
-        result = run(config, resume=resume, watch=watch)
+        codes = [code.strip() for value in allow or () for code in value.split(",") if code.strip()]
+        result = run(config, resume=resume, watch=watch, allow=codes,
+                     said=lambda problem: print_json({"event": "problem", "problem": problem}, one_line=True) if as_json
+                     else show_problem(console(to_stderr=True), problem))
     if as_json:
         print_json({"event": "result", "folder": result.folder, "manifest": result.manifest}, one_line=True)
     else:

@@ -1,98 +1,178 @@
-"""The cache of tokenised rows: one file per key, and the key covers everything that decides a token or a label.
+"""The cache of tokenised rows: one file per key, and the key covers everything that decides a token, a label or the order.
 
-The file holds plain arrays (never pickles) and is checked when it is read; one that is damaged or foreign counts as absent.
+The file holds plain arrays (never pickles): the tokens first, which are mapped into memory instead of read when they are many, then what
+describes them, then a checksum over all of it. A file that is damaged or foreign counts as absent. It is written beside its place and
+moved there when it is whole, so that of two processes at the same work one wins and both read a whole file.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import mmap
 import os
+import shutil
 import tempfile
-import zipfile
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import replace
 from datetime import date
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
-from tunelab.config.sections.data import DataSection
-from tunelab.data.sample import IGNORE, Origin, Sample
+from tunelab.data.samples import Samples, join
 from tunelab.errors import StorageError
 
-VERSION = 1
+VERSION = 2
 """Raised with every change to how rows become tokens, so that no older file is hit."""
 
+_MAGIC = b"tunelab2"
+_TAIL = 12
+"""The last bytes: the length of the description (8) and the checksum of everything before it (4)."""
 
-def key_of(data: DataSection, seed: int, tokenizer: str, contents: Sequence[str], templates: Sequence[str | None]) -> str:
-    """The name of the cache file. `contents` are the digests of the datasets, `tokenizer` is the tokenizer's fingerprint."""
+_MANY = 2**26
+"""From so many tokens on (256 MiB) they stay on disk. Fewer are read, so that nothing done to the file later can touch them."""
+
+_ARRAYS = ("starts", "supervised", "places", "odd_at", "odd_label", "order")
+
+
+def key_of(options: Any, tokenizer: str, contents: Sequence[str], templates: Sequence[str | None]) -> str:
+    """The name of the cache file. `contents` are the digests of the datasets, `tokenizer` is the tokenizer's fingerprint, `options` is all
+    that the config says about tokens, labels and order, as plain JSON."""
     today = date.today().isoformat() if any("strftime_now" in (template or "") for template in templates) else ""
-    parts = [VERSION, metadata.version("tokenizers"), [dataset.model_dump(mode="json") for dataset in data.datasets], list(contents),
-             tokenizer, list(templates), data.sequence_len, data.train_on_inputs, data.shuffle_merged_datasets, seed, today]
-    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+    parts = [VERSION, metadata.version("tokenizers"), options, list(contents), tokenizer, list(templates), today]
+    return hashlib.sha256(json.dumps(parts, sort_keys=True, default=repr).encode()).hexdigest()
 
 
-def save(folder: Path, key: str, samples: Sequence[Sample], numbers: dict[str, object]) -> None:
-    """Write the samples and some plain numbers beside them, atomically. Raises StorageError."""
+class Writer:
+    """Where encoded samples go as they are made: with a folder to disk, part by part, so that the tokens of one part are in memory."""
+
+    def __init__(self, folder: Path | None) -> None:
+        """Raises StorageError when the folder cannot be written to."""
+        self._folder, self._parts, self._tokens, self._checksum = folder, list[Samples](), 0, 0
+        self._stream: IO[bytes] | None = None
+        self._path = Path()
+        if folder is not None:
+            with _storing(folder):
+                folder.mkdir(parents=True, exist_ok=True)
+                descriptor, path = tempfile.mkstemp(dir=folder, suffix=".partial")
+                self._stream, self._path = os.fdopen(descriptor, "wb"), Path(path)
+            self._write(_MAGIC)
+
+    def add(self, part: Samples) -> None:
+        """Take the next samples."""
+        if self._stream is not None:
+            self._write(_bytes(part.tokens))
+            self._tokens += len(part.tokens)
+            part = replace(part, tokens=part.tokens[:0])
+        self._parts.append(part)
+
+    def whole(self) -> Samples:
+        """Everything that was added, end to end."""
+        if self._stream is None:
+            return join(self._parts)
+        with _storing(self._folder):
+            self._stream.flush()
+        return join(self._parts, _tokens(self._path, self._tokens))
+
+    def keep(self, key: str, samples: Samples, numbers: Mapping[str, Any]) -> None:
+        """Finish the file under this key. `samples` is `whole()` in the order to keep. Needs a folder."""
+        assert self._stream is not None and self._folder is not None
+        arrays = [getattr(samples, name) for name in _ARRAYS]
+        about = {"key": key, "tokens": self._tokens, "files": samples.files, "numbers": dict(numbers),
+                 "arrays": [[array.dtype.str, list(array.shape)] for array in arrays]}
+        description = json.dumps(about).encode()
+        self._write(b"".join([*map(_bytes, arrays), description, len(description).to_bytes(8, "little")]))
+        with _storing(self._folder):
+            self._stream.write(self._checksum.to_bytes(4, "little"))
+            self._stream.close()
+            _move(self._path, _file(self._folder, key))
+
+    def close(self) -> None:
+        """Remove what was written and not kept."""
+        if self._stream is not None:
+            with suppress(OSError):
+                self._stream.close()
+            with suppress(OSError):
+                self._path.unlink(missing_ok=True)
+
+    def _write(self, data: bytes) -> None:
+        assert self._stream is not None
+        self._checksum = zlib.crc32(data, self._checksum)
+        with _storing(self._folder):
+            self._stream.write(data)
+
+
+def load(folder: Path, key: str) -> tuple[Samples, dict[str, Any]] | None:
+    """The samples and numbers that were kept under this key; None when there are none, or the file is damaged."""
+    path = _file(folder, key)
+    try:
+        with path.open("rb") as stream, mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as content:
+            about, arrays = _read(content)
+        if about["key"] != key:
+            return None
+        found = dict(zip(_ARRAYS, arrays, strict=True))
+        return Samples(tokens=_tokens(path, about["tokens"]), files=tuple(about["files"]), **found), dict(about["numbers"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def _read(content: mmap.mmap) -> tuple[dict[str, Any], list[Any]]:
+    """The description and the arrays after the tokens. Raises ValueError for a file that is not whole."""
     import numpy as np
 
-    files = list(dict.fromkeys(sample.origin.file for sample in samples))
-    place = {file: number for number, file in enumerate(files)}
-    about = json.dumps({"key": key, "files": files, "numbers": numbers}).encode()
-    arrays: dict[str, Any] = {
-        "about": np.frombuffer(about, dtype=np.uint8),
-        "lengths": np.array([len(sample.input_ids) for sample in samples], dtype=np.int64),
-        "ids": np.array([token for sample in samples for token in sample.input_ids], dtype=np.int32),
-        "trained": np.array([label != IGNORE for sample in samples for label in sample.labels], dtype=np.bool_),
-        "origins": np.array([(one.dataset, place[one.file], one.row) for one in (sample.origin for sample in samples)], dtype=np.int64)}
-    temporary = ""
+    end = len(content) - _TAIL
+    if end < len(_MAGIC) or content[:len(_MAGIC)] != _MAGIC:
+        raise ValueError("not a file of tokenised rows")
+    with memoryview(content) as view, view[:-4] as checked:
+        if zlib.crc32(checked) != int.from_bytes(content[-4:], "little"):
+            raise ValueError("damaged")
+    start = end - int.from_bytes(content[end:end + 8], "little")
+    about = json.loads(content[start:end])
+    place, arrays = len(_MAGIC) + 4 * about["tokens"], []
+    for kind, shape in about["arrays"]:
+        size = int(np.prod(shape)) * np.dtype(kind).itemsize
+        arrays.append(np.frombuffer(content[place:place + size], dtype=kind).reshape(shape))
+        place += size
+    return about, arrays
+
+
+def _tokens(path: Path, tokens: int) -> Any:
+    import numpy as np
+
+    if tokens < _MANY:
+        return np.fromfile(path, dtype="<i4", count=tokens, offset=len(_MAGIC))
+    return np.memmap(path, dtype="<i4", mode="r", offset=len(_MAGIC), shape=(tokens,))
+
+
+def _bytes(array: Any) -> bytes:
+    import numpy as np
+
+    found: bytes = np.ascontiguousarray(array).tobytes()
+    return found
+
+
+def _move(source: Path, target: Path) -> None:
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        descriptor, temporary = tempfile.mkstemp(dir=folder, suffix=".partial")
-        with os.fdopen(descriptor, "wb") as stream:
-            np.savez_compressed(stream, **arrays)
-        Path(temporary).replace(_file(folder, key))
+        source.replace(target)
+    except PermissionError:  # Windows moves no file that is mapped into memory, and replaces none
+        if target.exists():
+            return
+        copy = source.with_suffix(".copy")
+        shutil.copyfile(source, copy)
+        copy.replace(target)
+
+
+@contextmanager
+def _storing(folder: Path | None) -> Iterator[None]:
+    try:
+        yield
     except OSError as error:
-        if temporary:
-            Path(temporary).unlink(missing_ok=True)
         raise StorageError(f"The tokenised rows cannot be written: {error}.", where=str(folder),
                            next_step="Free some space, or choose another dataset_prepared_path.") from error
 
 
-def load(folder: Path, key: str) -> tuple[list[Sample], dict[str, Any]] | None:
-    """The samples and numbers that were saved under this key; None when there are none, or the file is damaged."""
-    import numpy as np
-
-    path = _file(folder, key)
-    if not path.is_file():
-        return None
-    try:
-        with np.load(path, allow_pickle=False) as arrays:
-            about = json.loads(arrays["about"].tobytes())
-            lengths, ids, trained, origins = (arrays[name] for name in ("lengths", "ids", "trained", "origins"))
-        if about["key"] != key or not _fits_together(lengths, ids, trained, origins):
-            return None
-        samples = _samples(lengths, ids, np.where(trained, ids, IGNORE), origins, about["files"])
-        return samples, dict(about["numbers"])
-    except (OSError, ValueError, KeyError, IndexError, TypeError, EOFError, zipfile.BadZipFile, zlib.error):
-        return None
-
-
-def _fits_together(lengths: Any, ids: Any, trained: Any, origins: Any) -> bool:
-    return bool(lengths.sum() == len(ids) == len(trained) and origins.shape == (len(lengths), 3) and (lengths > 0).all()
-                and len(ids) and ids.min() >= 0)
-
-
-def _samples(lengths: Any, ids: Any, labels: Any, origins: Any, files: list[str]) -> list[Sample]:
-    samples, start = [], 0
-    flat_ids, flat_labels = ids.tolist(), labels.tolist()
-    for length, (dataset, file, row) in zip(lengths.tolist(), origins.tolist(), strict=True):
-        end = start + length
-        samples.append(Sample(tuple(flat_ids[start:end]), tuple(flat_labels[start:end]), Origin(dataset, files[file], row)))
-        start = end
-    return samples
-
-
 def _file(folder: Path, key: str) -> Path:
-    return folder / f"rows-{key[:40]}.npz"
+    return folder / f"rows-{key[:40]}.tokens"

@@ -1,65 +1,93 @@
-"""Datasets to tokenised samples, in Axolotl's order: read, shard, tokenise, merge, shuffle, leave out, hold out.
+"""Datasets to tokenised samples, in Axolotl's order: read, choose, tokenise, merge, shuffle, leave out, hold out.
 
 What is left out is counted, so that nothing disappears silently.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from math import ceil
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, fields, replace
+from itertools import chain, islice
 from pathlib import Path
-from typing import Any, NoReturn, TypeVar
+from typing import Any
 
 from tunelab.config.config import Config
 from tunelab.config.sections.data import Dataset
 from tunelab.data import cache
-from tunelab.data.formats import Context, find_format
-from tunelab.data.formats.completion import was_cut
-from tunelab.data.formats.context import fitting_edit
-from tunelab.data.sample import Origin, Row, Sample
+from tunelab.data.counts import Counts, Tally, from_json, nothing_left, to_json, together
+from tunelab.data.dedup import without_duplicates
+from tunelab.data.formats import Context, find_format, format_for
+from tunelab.data.mixing import DEFAULT_SEED, chooses, held_out_count, merged, pieces, shard, shuffled
+from tunelab.data.parts import Work
+from tunelab.data.sample import Row, Sample
+from tunelab.data.samples import Samples
 from tunelab.data.sources import RowSource, find_source
 from tunelab.data.templates import resolve_template
 from tunelab.data.tokenizer import TextTokenizer
-from tunelab.errors import DataError
+from tunelab.data.workers import Task, cores, made_parts
+from tunelab.errors import DataError, TunelabError
 
-DEFAULT_SEED = 42
+__all__ = ["DEFAULT_SEED", "MIN_TOKENS", "Counts", "Prepared", "Progress", "context_of", "held_out_count", "prepare", "shard", "shuffled"]
+
 MIN_TOKENS = 2
-"""A shorter row has nothing to predict."""
+"""A shorter row has nothing to predict; min_sample_len says otherwise."""
 
 Progress = Callable[[int, int], None]
-T = TypeVar("T")
-_EXAMPLES = 5
 
+_TASK = 100
+"""Rows that are tokenised at a time."""
 
-@dataclass(frozen=True, slots=True)
-class Counts:
-    """What became of the rows.
+_ROWS_EACH, _BYTES_EACH = 4000, 2**23
+"""A process is worth its start when it has so much to do: it begins with an empty memory of words."""
 
-    `read` counts rows (after `shards`); the others count samples, which is the same except for `type: completion`, where a
-    long text gives several and an empty one none (counted as too short). `kept` includes `held_out`. `cut` counts texts of
-    `type: completion` that are longer than 64 x sequence_len and whose rest is not used. The examples are the first few.
-    """
-
-    read: int
-    kept: int
-    too_long: int
-    too_short: int
-    without_label: int
-    held_out: int
-    cut: int = 0
-    examples_too_long: tuple[Origin, ...] = ()
-    examples_without_label: tuple[Origin, ...] = ()
+_FEW_BYTES = 2**25
+"""Files up to this size are read once and kept; larger ones are read once to count their rows and once more to tokenise them."""
 
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
     """Samples to train on, in order, and samples held out. `cached` says that they were read from the cache."""
 
-    train: tuple[Sample, ...]
-    held_out: tuple[Sample, ...]
+    train: Sequence[Sample]
+    held_out: Sequence[Sample]
     counts: Counts
     cached: bool
+
+
+@dataclass(frozen=True, slots=True)
+class _Group:
+    """Datasets whose rows are put together: those to train on, or test_datasets. `first` is the number of the first one of them."""
+
+    config: Config
+    key: str
+    datasets: tuple[Dataset, ...]
+    first: int
+    sources: tuple[RowSource, ...]
+    contexts: tuple[Context, ...]
+    longest: int
+
+    @property
+    def seed(self) -> int:
+        return _seed(self.config)
+
+
+@dataclass(frozen=True, slots=True)
+class _Rows:
+    """The rows of a dataset: how many there are, which are used (in their order), and a look at the first."""
+
+    source: RowSource
+    kept: tuple[Row, ...] | None
+    pieces: Sequence[Any] | None
+    total: int
+    first: Row | None
+
+    def numbered(self) -> Iterator[tuple[int, Row]]:
+        """The rows to use with their numbers, in the order of the files."""
+        rows = enumerate(self.source.rows() if self.kept is None else self.kept)
+        if self.pieces is None:
+            return rows
+        wanted = {number for piece in self.pieces for number in piece.tolist()}
+        return ((number, row) for number, row in rows if number in wanted)
 
 
 def prepare(config: Config, tokenizer: TextTokenizer, *, progress: Progress | None = None) -> Prepared:
@@ -68,156 +96,162 @@ def prepare(config: Config, tokenizer: TextTokenizer, *, progress: Progress | No
     Raises DataError for data that cannot be read, is not of its type, or leaves nothing to learn; ConfigError for a chat
     template that is not known.
     """
-    data = config.data
-    for index, dataset in enumerate(data.datasets):
-        if dataset.type:
-            find_format(dataset.type, index)
-    folder = config.source.path.parent
-    sources = [find_source(dataset, index, config_folder=folder) for index, dataset in enumerate(data.datasets)]
-    contexts = [_context(config, dataset, index, tokenizer) for index, dataset in enumerate(data.datasets)]
-    key = cache.key_of(data, _seed(config), tokenizer.fingerprint, [source.digest() for source in sources],
-                       [context.template for context in contexts]) if data.dataset_prepared_path else ""
-    if key:
-        found = cache.load(Path(str(data.dataset_prepared_path)), key)
-        if found is not None:
-            samples, numbers = found
-            return _split(samples, _counts_from(numbers, samples), config, cached=True)
-    samples, counts = _tokenise_all(config, sources, contexts, progress)
-    if key:
-        cache.save(Path(str(data.dataset_prepared_path)), key, samples, _counts_to(counts))
-    return _split(samples, counts, config, cached=False)
-
-
-def shuffled(items: Sequence[T], seed: int) -> list[T]:
-    """The items in the order that the `datasets` library's shuffle(seed) gives."""
-    import numpy as np
-
-    return [items[int(index)] for index in np.random.default_rng(seed).permutation(len(items))]
-
-
-def shard(rows: Sequence[T], dataset: Dataset, index: int, seed: int) -> list[T]:
-    """The part of the rows that `shards` and `shards_idx` keep: shuffled, then one of the contiguous parts."""
-    if dataset.shards is None:
-        return list(rows)
-    wanted = dataset.shards_idx or 0
-    if wanted >= dataset.shards:
-        raise DataError(f"shards_idx is {wanted}; expected 0 to {dataset.shards - 1}, as shards is {dataset.shards}.",
-                        where=f"datasets[{index}].shards_idx", next_step="Write shards_idx: 0")
-    size, extra = divmod(len(rows), dataset.shards)
-    start = size * wanted + min(wanted, extra)
-    part = shuffled(rows, seed)[start:start + size + (wanted < extra)]
-    if not part:
-        raise DataError(f"Part {wanted} of {dataset.shards} is empty: the dataset has {len(rows)} rows.",
-                        where=f"datasets[{index}].shards", next_step="Lower `shards`, or delete it.")
-    return part
-
-
-def held_out_count(rows: int, val_set_size: float) -> int:
-    """How many rows are held out: a share is rounded up. Raises DataError when none is left to train on."""
-    if val_set_size >= 1 and not float(val_set_size).is_integer():
-        raise DataError(f"val_set_size is {val_set_size}; expected a share below 1 or a whole number of rows.", where="val_set_size",
-                        next_step=f"Write val_set_size: {round(val_set_size)}")
-    count = ceil(val_set_size * rows) if val_set_size < 1 else int(val_set_size)
-    if count >= rows:
-        raise DataError(f"val_set_size: {val_set_size:g} holds out {count} of {rows} rows and leaves none to train on.",
-                        where="val_set_size", next_step="Lower it, or add rows.")
-    return count
+    train = _group(config, tokenizer, "datasets", tuple(config.data.datasets), 0)
+    tests = tuple(config.data.test_datasets or ())
+    test = _group(config, tokenizer, "test_datasets", tests, len(train.datasets)) if tests else None
+    samples, counts, cached = _made(train, progress)
+    if test is None:
+        border = len(samples) - held_out_count(len(samples), config.data.val_set_size)
+        return Prepared(samples[:border], samples[border:], replace(counts, held_out=len(samples) - border), cached)
+    held_out, about, also_cached = _made(test, progress)
+    return Prepared(samples, held_out, together(counts, replace(about, held_out=len(held_out))), cached and also_cached)
 
 
 def _seed(config: Config) -> int:
     return DEFAULT_SEED if config.run.seed is None else config.run.seed
 
 
-def _context(config: Config, dataset: Dataset, index: int, tokenizer: TextTokenizer) -> Context:
+def context_of(config: Config, dataset: Dataset, index: int, tokenizer: TextTokenizer) -> Context:
+    """What the rows of a dataset are tokenised with. Raises ConfigError for a chat template that is not known."""
+    model = config.model
     template = resolve_template(dataset.chat_template, dataset.chat_template_jinja, tokenizer.chat_template,
                                 where=f"datasets[{index}].chat_template")
-    return Context(tokenizer, config.data.sequence_len, config.data.train_on_inputs, template)
+    return Context(tokenizer, config.data.sequence_len, config.data.train_on_inputs, template,
+                   None if model.eot_tokens is None else tuple(model.eot_tokens), model.chat_template_kwargs or {},
+                   dataset.chat_template or model.chat_template)
 
 
-def _tokenise_all(config: Config, sources: Sequence[RowSource], contexts: Sequence[Context],
-                  progress: Progress | None) -> tuple[list[Sample], Counts]:
-    """Everything up to the split."""
-    data, seed = config.data, _seed(config)
-    rows = [shard(source.rows(), dataset, index, seed)
-            for index, (source, dataset) in enumerate(zip(sources, data.datasets, strict=True))]
-    total, done = sum(map(len, rows)), 0
-    merged: list[Sample] = []
-    empty = cut = 0
-    for index, (part, dataset, context) in enumerate(zip(rows, data.datasets, contexts, strict=True)):
-        tokenise = find_format(_type_name(dataset, index, part), index)
-        for row in part:
-            samples = tokenise(row, dataset, context)
-            merged += samples
-            empty += not samples
-            cut += dataset.type == "completion" and bool(samples) and was_cut(samples, context)
-            done += 1
-            if progress is not None and (done % 100 == 0 or done == total):
+def _group(config: Config, tokenizer: TextTokenizer, key: str, datasets: tuple[Dataset, ...], first: int) -> _Group:
+    """Find everything that is to be read, before anything is."""
+    data, folder, split = config.data, config.source.path.parent, "train" if key == "datasets" else "test"
+    try:
+        for index, dataset in enumerate(datasets):
+            if dataset.type:
+                find_format(dataset.type, index)
+        sources = tuple(find_source(dataset, index, config_folder=folder, default_split=split) for index, dataset in enumerate(datasets))
+        contexts = tuple(context_of(config, dataset, index, tokenizer) for index, dataset in enumerate(datasets))
+    except TunelabError as error:
+        raise _in(key, error) from error
+    longest = data.sequence_len if key == "datasets" else data.eval_sequence_len or data.sequence_len
+    sources = tuple(replace(source, index=first + index) for index, source in enumerate(sources))
+    return _Group(config, key, datasets, first, sources, contexts, longest)
+
+
+def _in(key: str, error: TunelabError) -> TunelabError:
+    """The error with its place among test_datasets when that is where it happened."""
+    if error.where and error.where.startswith("datasets["):
+        error.where = key + error.where.removeprefix("datasets")
+    return error
+
+
+def _made(group: _Group, progress: Progress | None) -> tuple[Samples, Counts, bool]:
+    """The samples of a group, from the cache where it has them."""
+    path = group.config.data.dataset_prepared_path
+    if not path:
+        writer = cache.Writer(None)
+        return *_tokenised(group, writer, progress), False
+    stamps = [source.stamp() for source in group.sources]
+    key = cache.key_of(_options(group), group.contexts[0].tokenizer.fingerprint, [source.digest() for source in group.sources],
+                       [context.template for context in group.contexts])
+    found = cache.load(Path(path), key)
+    if found is not None:
+        return found[0], from_json(found[1]), True
+    writer = cache.Writer(Path(path))
+    try:
+        samples, counts = _tokenised(group, writer, progress)
+        if stamps != [source.stamp() for source in group.sources]:
+            raise DataError("The data was written to while it was being read.", where=group.key, next_step="Run again when it is done.")
+        writer.keep(key, samples, to_json(counts))
+        return samples, counts, False
+    finally:
+        writer.close()
+
+
+def _options(group: _Group) -> list[Any]:
+    """Everything in the config that decides tokens, labels, which rows are used, or their order."""
+    data, folder = group.config.data, group.contexts[0].tokenizer.folder
+    keys = ("sequence_len", "train_on_inputs", "shuffle_before_merging_datasets", "shuffle_merged_datasets", "excess_length_strategy",
+            "min_sample_len", "dataset_exact_deduplication")
+    contexts = [[str(getattr(context, one.name)) for one in fields(context) if one.name != "tokenizer"] for context in group.contexts]
+    return [[dataset.model_dump(mode="json") for dataset in group.datasets], [getattr(data, key) for key in keys], group.first, group.longest,
+            group.seed, contexts, [part.lower() for part in folder.parts[-3:] if "mistral" in part.lower()]]
+
+
+def _tokenised(group: _Group, writer: cache.Writer, progress: Progress | None) -> tuple[Samples, Counts]:
+    """Everything up to the split: the samples to use in their order, and what became of the others."""
+    import numpy as np
+
+    try:
+        rows = [_rows(source, dataset, group.seed) for source, dataset in zip(group.sources, group.datasets, strict=True)]
+        works = [_work(group, number, one.first) for number, one in enumerate(rows)]
+        total, done, tally = sum(one.total for one in rows), 0, Tally()
+        made: list[list[Any]] = [[] for _ in rows]
+        used: list[list[Any]] = [[] for _ in rows]
+        for task, part in made_parts(_tasks(rows), works, _processes(group, total)):
+            writer.add(part.samples)
+            made[task.work].append(part.rows)
+            used[task.work].append(part.used)
+            tally += part.tally
+            done += len(task.rows)
+            if progress is not None:
                 progress(done, total)
-    if data.shuffle_merged_datasets:
-        merged = shuffled(merged, seed)
-    kept, counts = _leave_out(merged, data.sequence_len, total)
-    return kept, replace(counts, too_short=counts.too_short + empty, cut=cut)
+    except TunelabError as error:
+        raise _in(group.key, error) from error
+    samples = writer.whole()
+    if not len(samples):
+        nothing_left(tally, group.longest)
+    of_sample = np.cumsum(np.concatenate([np.zeros(0, np.bool_), *chain(*used)])) - 1  # made samples -> used ones
+    of_sample[~np.concatenate([np.zeros(0, np.bool_), *chain(*used)])] = -1
+    order = of_sample[merged(_orders(rows, made), group.config.data, group.seed)]
+    samples = samples.select(order[order >= 0])
+    kept = without_duplicates(samples) if group.config.data.dataset_exact_deduplication else samples
+    return kept, tally.counts(len(kept), len(samples) - len(kept))
 
 
-def _type_name(dataset: Dataset, index: int, rows: Sequence[Row]) -> str:
-    if dataset.type:
-        return dataset.type
-    fitting = fitting_edit(rows[0].values) if rows else None
-    raise DataError("The dataset has no `type`, which says how a row becomes a prompt and an answer.", where=f"datasets[{index}].type",
-                    next_step=f"Its columns fit: {fitting}" if fitting else "Write: type: chat_template")
+def _rows(source: RowSource, dataset: Dataset, seed: int) -> _Rows:
+    """Count the rows and choose among them; small files stay in memory meanwhile."""
+    kept = tuple(source.rows()) if source.files and source.bytes() <= _FEW_BYTES else None
+    first = kept[0] if kept else next(source.rows(), None)
+    count = len(kept) if kept is not None else source.count()
+    chosen = pieces(count, dataset, source.index, seed) if chooses(dataset) else None
+    return _Rows(source, kept, chosen, count if chosen is None else sum(map(len, chosen)), first)
 
 
-def _leave_out(samples: Sequence[Sample], sequence_len: int, read: int) -> tuple[list[Sample], Counts]:
-    """Leave out rows that are too long, too short, or teach nothing. Raises DataError when none is left."""
-    fitting = [sample for sample in samples if MIN_TOKENS <= len(sample.input_ids) <= sequence_len]
-    kept = [sample for sample in fitting if sample.supervised]
-    long = [sample for sample in samples if len(sample.input_ids) > sequence_len]
-    silent = [sample for sample in fitting if not sample.supervised]
-    if not kept:
-        _nothing_left(read, long, silent, sequence_len)
-    return kept, Counts(
-        read=read, kept=len(kept), too_long=len(long), too_short=len(samples) - len(fitting) - len(long), without_label=len(silent),
-        held_out=0, examples_too_long=_first(long), examples_without_label=_first(silent))
+def _work(group: _Group, number: int, first: Row | None) -> Work:
+    dataset, data, context = group.datasets[number], group.config.data, group.contexts[number]
+    excess = data.excess_length_strategy or "drop"
+    if excess == "drop":
+        context = replace(context, longest=group.longest)
+    return Work(dataset, context, format_for(dataset, number, None if first is None else first.values), group.longest,
+                data.min_sample_len or MIN_TOKENS, excess)
 
 
-def _nothing_left(read: int, long: Sequence[Sample], silent: Sequence[Sample], sequence_len: int) -> NoReturn:
-    """Say why of the more frequent reason, at its first row in the order of the data."""
-    message = f"None of the {read} rows can be trained on: {len(long)} too long, {len(silent)} without a token that carries loss."
-    if long and len(long) >= len(silent):
-        first = min(long, key=_place)
-        longest = max(len(sample.input_ids) for sample in long)
-        raise DataError(f"{message} This row has {len(first.input_ids)} tokens; sequence_len is {sequence_len}.", where=str(first.origin),
-                        next_step=f"Raise it: sequence_len: {longest} takes in every row, within the model's own limit.")
-    if silent:
-        raise DataError(f"{message} This row has a prompt and no answer to learn.", where=str(min(silent, key=_place).origin),
-                        next_step="Check that answers are not empty, and roles, roles_to_train, train_on_eos and the segments' labels.")
-    raise DataError(f"None of the {read} rows holds any text.", where="datasets", next_step="Check the column that the type reads.")
+def _tasks(rows: Sequence[_Rows]) -> Iterator[Task]:
+    for number, one in enumerate(rows):
+        numbered = one.numbered()
+        while part := list(islice(numbered, _TASK)):
+            yield Task(number, [row for _, row in part], [place for place, _ in part])
 
 
-def _first(samples: Sequence[Sample]) -> tuple[Origin, ...]:
-    return tuple(sample.origin for sample in sorted(samples, key=_place)[:_EXAMPLES])
+def _processes(group: _Group, total: int) -> int:
+    asked = group.config.data.dataset_num_proc
+    worth = max(total // _ROWS_EACH, sum(source.bytes() for source in group.sources) // _BYTES_EACH)
+    return max(1, min(asked or cores(), worth, -(-total // _TASK)))
 
 
-def _place(sample: Sample) -> tuple[int, str, int]:
-    return sample.origin.dataset, sample.origin.file, sample.origin.row
+def _orders(rows: Sequence[_Rows], made: Sequence[Sequence[Any]]) -> list[Any]:
+    """The numbers of the samples of each piece of the data, counted over all of it, in the order of their rows."""
+    import numpy as np
 
-
-def _split(samples: Sequence[Sample], counts: Counts, config: Config, *, cached: bool) -> Prepared:
-    """Hold out the last rows."""
-    count = held_out_count(len(samples), config.data.val_set_size)
-    border = len(samples) - count
-    return Prepared(tuple(samples[:border]), tuple(samples[border:]), replace(counts, held_out=count), cached)
-
-
-def _counts_to(counts: Counts) -> dict[str, object]:
-    """As plain JSON, for the cache."""
-    return {"numbers": [counts.read, counts.too_long, counts.too_short, counts.without_label, counts.cut],
-            "examples": [[[one.dataset, one.file, one.row] for one in examples]
-                         for examples in (counts.examples_too_long, counts.examples_without_label)]}
-
-
-def _counts_from(saved: Mapping[str, Any], samples: Sequence[Sample]) -> Counts:
-    read, too_long, too_short, without_label, cut = saved["numbers"]
-    long, silent = (tuple(Origin(dataset, file, row) for dataset, file, row in examples) for examples in saved["examples"])
-    return Counts(read=read, kept=len(samples), too_long=too_long, too_short=too_short, without_label=without_label, held_out=0, cut=cut,
-                  examples_too_long=long, examples_without_label=silent)
+    orders, start = [], 0
+    for one, parts in zip(rows, made, strict=True):
+        of_row = np.concatenate([np.zeros(0, np.int64), *parts])
+        if one.pieces is None:
+            orders.append(np.arange(start, start + len(of_row)))
+        for piece in one.pieces or ():
+            rank = np.full(max(int(of_row.max(initial=-1)), int(piece.max(initial=-1))) + 1, -1, dtype=np.int64)
+            rank[piece] = np.arange(len(piece))
+            inside = np.flatnonzero(rank[of_row] >= 0)
+            orders.append(start + inside[np.argsort(rank[of_row[inside]], kind="stable")])
+        start += len(of_row)
+    return orders

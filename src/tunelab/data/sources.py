@@ -1,6 +1,6 @@
-"""Where the rows of a dataset are: local files and folders, or a dataset on the Hub.
+"""Where the rows of a dataset are: local files, folders and patterns, or a dataset on the Hub.
 
-Relative paths are relative to the working directory, as in Axolotl.
+Relative paths are relative to the working directory, as in Axolotl. Rows are read one after the other, never all at once.
 """
 
 from __future__ import annotations
@@ -8,13 +8,14 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from tunelab.config.sections.data import Dataset
-from tunelab.data.readers import SUFFIXES, format_of, read_file
+from tunelab.data.readers import READERS, SUFFIXES, count_rows, format_of, read_file
 from tunelab.data.sample import Origin, Row
 from tunelab.errors import DataError, needs
 
@@ -22,31 +23,76 @@ _SPLIT_WORDS = {"train": "train", "training": "train", "test": "test", "testing"
                 "validation": "validation", "valid": "validation", "val": "validation", "dev": "validation"}
 
 
+_SLICE = re.compile(r"(?P<split>[\w.-]+)\[(?P<start>-?\d+%?)?:(?P<stop>-?\d+%?)?\]")
+_SIGNS = "*?["
+
+
 @dataclass(frozen=True, slots=True)
 class RowSource:
-    """A dataset that was found: local files of one format, or (`files` empty) the rows that the Hub gave."""
+    """A dataset that was found: local files of one format, or (`files` empty) a dataset of the Hub as the datasets library gives it.
+
+    `part` is the slice of the rows that `split: train[:10%]` asks for.
+    """
 
     index: int
     file_format: str
     files: tuple[Path, ...]
-    fetched: tuple[Row, ...] = ()
+    hub: Any = None
+    part: tuple[str | None, str | None] | None = None
 
-    def rows(self) -> list[Row]:
+    def rows(self) -> Iterator[Row]:
         """All rows, in the order of the files. Raises DataError with file and line."""
-        if not self.files:
-            return list(self.fetched)
-        return [row for file in self.files for row in read_file(file, self.file_format, self.index)]
+        rows = self._rows()
+        if self.part is not None:
+            yield from islice(rows, *self._borders(self._count()))
+        else:
+            yield from rows
+
+    def count(self) -> int:
+        """How many rows there are, when all of them can be read."""
+        if self.part is None:
+            return self._count()
+        start, stop = self._borders(self._count())
+        return max(0, stop - start)
+
+    def bytes(self) -> int:
+        """The size of the files; of a dataset of the Hub, which is not in files here, 0."""
+        return sum(_readable(file).stat().st_size for file in self.files)
+
+    def stamp(self) -> list[tuple[int, int]]:
+        """Size and time of the files: equal before and after reading when nobody wrote to them meanwhile."""
+        return [(about.st_size, about.st_mtime_ns) for about in (_readable(file).stat() for file in self.files)]
 
     def digest(self) -> str:
-        """A hash of the content: of the files' names and bytes, or of the fetched rows."""
-        digest = hashlib.sha256(self.file_format.encode())
+        """A hash of the content: of the files' names and bytes, or of the rows of the Hub."""
+        digest = hashlib.sha256(f"{self.file_format}{self.part}".encode())
         for file in self.files:
             digest.update(f"|{file}|".encode())
             with _readable(file).open("rb") as stream:
                 digest.update(hashlib.file_digest(stream, "sha256").digest())
-        for row in self.fetched:
-            digest.update(json.dumps(row.values, sort_keys=True, default=repr).encode())
+        if not self.files:
+            for row in self._rows():
+                digest.update(f"{row.origin.file}{json.dumps(row.values, sort_keys=True, default=repr)}".encode())
         return digest.hexdigest()
+
+    def _rows(self) -> Iterator[Row]:
+        for file in self.files:
+            yield from read_file(file, self.file_format, self.index)
+        if not self.files:
+            path, data = self.hub
+            yield from (Row(dict(values), Origin(self.index, path, number)) for number, values in enumerate(data, start=1))
+
+    def _count(self) -> int:
+        return sum(count_rows(file, self.file_format) for file in self.files) if self.files else len(self.hub[1])
+
+    def _borders(self, count: int) -> tuple[int, int]:
+        """The slice in rows; percents are rounded to the closest row, as the datasets library does it."""
+        start, stop = self.part or (None, None)
+        found = []
+        for text, otherwise in ((start, 0), (stop, count)):
+            value = otherwise if text is None else round(count * int(text[:-1]) / 100) if text.endswith("%") else int(text)
+            found.append(min(max(value + count if value < 0 else value, 0), count))
+        return found[0], found[1]
 
 
 def read_rows(dataset: Dataset, index: int, *, config_folder: Path | None = None) -> list[Row]:
@@ -55,25 +101,44 @@ def read_rows(dataset: Dataset, index: int, *, config_folder: Path | None = None
     Raises DataError when there is nothing to read, with the place and what to do; MissingPartError for Parquet and the Hub
     where the train extra is not installed.
     """
-    return find_source(dataset, index, config_folder=config_folder).rows()
+    return list(find_source(dataset, index, config_folder=config_folder).rows())
 
 
-def find_source(dataset: Dataset, index: int, *, config_folder: Path | None = None) -> RowSource:
-    """Find the files of a dataset, or fetch it from the Hub. Raises as `read_rows` does."""
+def find_source(dataset: Dataset, index: int, *, config_folder: Path | None = None, default_split: str = "train") -> RowSource:
+    """Find the files of a dataset, or fetch it from the Hub. A file has only the split train; where there are several and `split` names
+    none, it is `default_split`. Raises as `read_rows` does."""
     where = f"datasets[{index}].path"
     if "://" in dataset.path:
         raise DataError(f"{dataset.path} is an address; tunelab reads local files and datasets of the Hub.", where=where,
                         next_step="Download the file and write its path.")
     path = Path(dataset.path).expanduser()
+    sliced = _SLICE.fullmatch(dataset.split or "")
+    if sliced is not None and (path.exists() or _has_signs(dataset.path)):
+        whole = find_source(dataset.model_copy(update={"split": sliced["split"]}), index, config_folder=config_folder)
+        return replace(whole, part=(sliced["start"], sliced["stop"]))
     if path.is_dir():
-        return _in_folder(path, dataset, index)
+        return _in_folder(path, dataset, index, default_split)
     if path.is_file():
         return _in_files([path], dataset, index)
-    if dataset.path in ("json", "csv", "text", "parquet") and dataset.data_files:
+    if dataset.path in READERS and dataset.data_files:
         return _in_files(_named_files(Path(), dataset, index), dataset, index, dataset.path)
+    if _has_signs(dataset.path) and (files := _matching(path)):
+        return _in_files(files, dataset, index)
     if _is_surely_local(dataset.path):
         raise DataError(f"There is no file or folder {path.absolute()}.", where=where, next_step=_nearby(path, config_folder))
-    return RowSource(index, "hub", (), tuple(_from_hub(dataset, index, config_folder)))
+    return RowSource(index, "hub", (), (dataset.path, _from_hub(dataset, index, config_folder, default_split)))
+
+
+def _has_signs(name: str) -> bool:
+    return any(sign in name for sign in _SIGNS)
+
+
+def _matching(pattern: Path) -> list[Path]:
+    """The data files that a path with * or ? stands for, sorted."""
+    fixed = [part for part in pattern.parts if not _has_signs(part)]
+    first = next(number for number, part in enumerate(pattern.parts) if _has_signs(part))
+    root = Path(*fixed[:first])
+    return sorted(file for file in root.glob("/".join(pattern.parts[first:])) if file.is_file())
 
 
 def _in_files(files: Sequence[Path], dataset: Dataset, index: int, file_format: str | None = None) -> RowSource:
@@ -87,17 +152,35 @@ def _in_files(files: Sequence[Path], dataset: Dataset, index: int, file_format: 
     return RowSource(index, formats.pop(), tuple(files))
 
 
-def _in_folder(folder: Path, dataset: Dataset, index: int) -> RowSource:
+def _in_folder(folder: Path, dataset: Dataset, index: int, default_split: str) -> RowSource:
     """A folder's data files (also in its subfolders), sorted; of the split that is asked for when the names tell splits apart."""
     where = f"datasets[{index}].path"
     if dataset.data_files:
         return _in_files(_named_files(folder, dataset, index), dataset, index)
+    if (folder / "dataset_dict.json").is_file() or (folder / "state.json").is_file():
+        return _saved(folder, dataset.split or default_split, index)
     files = [file for file in _files_below(folder) if _is_wanted(file, dataset.ds_type)]
-    files = _of_split(files, folder, dataset.split or "train", index)
+    files = _of_split(files, folder, dataset.split or default_split, index)
     if not files:
         raise DataError(f"The folder {folder.absolute()} holds no data file ({', '.join(SUFFIXES)}).", where=where,
                         next_step="Name the files: data_files: [FILE], with ds_type when the names do not tell the format.")
     return _in_files(files, dataset.model_copy(update={"split": None}), index)
+
+
+def _saved(folder: Path, split: str, index: int) -> RowSource:
+    """A folder that the datasets library's save_to_disk wrote: Arrow files, in a folder for each split when there are several."""
+    if (folder / "dataset_dict.json").is_file():
+        if not (folder / split / "state.json").is_file():
+            raise DataError(f"The saved dataset has no split {split!r}.", where=f"datasets[{index}].split",
+                            next_step=f"Choose one of its folders: {', '.join(sorted(one.name for one in folder.iterdir() if one.is_dir()))}")
+        folder = folder / split
+    try:
+        named = json.loads((folder / "state.json").read_text(encoding="utf-8"))["_data_files"]
+        files = tuple(folder / Path(one["filename"]).name for one in named)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise DataError("state.json does not name the files of this saved dataset.", where=str(folder / "state.json"),
+                        next_step="Save the dataset again, or name the files: data_files: data-*.arrow, ds_type: arrow") from error
+    return RowSource(index, "arrow", files)
 
 
 def _files_below(folder: Path) -> list[Path]:
@@ -129,10 +212,12 @@ def _named_files(folder: Path, dataset: Dataset, index: int) -> list[Path]:
     names = [dataset.data_files] if isinstance(dataset.data_files, str) else list(dataset.data_files or ())
     files: list[Path] = []
     for name in names:
-        found = sorted(folder.glob(name)) if any(sign in name for sign in "*?[") and not Path(name).is_absolute() else [folder / name]
+        found = _matching(folder / name) if _has_signs(name) else [folder / name]
+        if not found or not all(file.is_file() for file in found):  # Axolotl takes the names relative to the working directory
+            found = _matching(Path(name)) if _has_signs(name) else [Path(name)]
         if not found or not all(file.is_file() for file in found):
             raise DataError(f"There is no file {(folder / name).absolute()}.", where=f"datasets[{index}].data_files",
-                            next_step="Correct the name; it is relative to `path`.")
+                            next_step="Correct the name; it is relative to `path`, or else to the working directory.")
         files += found
     return files
 
@@ -147,7 +232,8 @@ def _readable(file: Path) -> Path:
 
 def _is_surely_local(path: str) -> bool:
     """Whether a path cannot be a Hub id (NAME or ORG/NAME)."""
-    return path.startswith((".", "/", "~")) or path.count("/") > 1 or "\\" in path or ":" in path or format_of(Path(path)) is not None
+    return path.startswith((".", "/", "~")) or path.count("/") > 1 or "\\" in path or ":" in path or format_of(Path(path)) is not None \
+        or _has_signs(path)
 
 
 def _nearby(path: Path, config_folder: Path | None) -> str:
@@ -159,7 +245,7 @@ def _nearby(path: Path, config_folder: Path | None) -> str:
     return f"Correct the path; relative paths start at {Path.cwd()}."
 
 
-def _from_hub(dataset: Dataset, index: int, config_folder: Path | None) -> Iterable[Row]:
+def _from_hub(dataset: Dataset, index: int, config_folder: Path | None, default_split: str) -> Any:
     with needs("train", "Reading a dataset of the Hub"):
         import datasets
     _ask_hub(dataset, index, config_folder, Path(datasets.config.HF_DATASETS_CACHE))
@@ -170,11 +256,11 @@ def _from_hub(dataset: Dataset, index: int, config_folder: Path | None) -> Itera
         raise DataError(f"The dataset {dataset.path} cannot be loaded from the Hub: {error}", where=f"datasets[{index}]",
                         next_step="Check name, split, revision and data_files.") from error
     if dataset.split is None:
-        if "train" not in loaded:
-            raise DataError(f"The dataset {dataset.path} has no split train; it has {', '.join(map(str, loaded))}.",
+        if default_split not in loaded:
+            raise DataError(f"The dataset {dataset.path} has no split {default_split}; it has {', '.join(map(str, loaded))}.",
                             where=f"datasets[{index}].split", next_step="Choose one of them: split: NAME")
-        loaded = loaded["train"]
-    return (Row(dict(values), Origin(index, dataset.path, number)) for number, values in enumerate(loaded, start=1))
+        loaded = loaded[default_split]
+    return loaded
 
 
 def _ask_hub(dataset: Dataset, index: int, config_folder: Path | None, cache: Path) -> None:

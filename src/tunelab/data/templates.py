@@ -10,6 +10,7 @@ import json
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from functools import lru_cache
+from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +22,31 @@ CHATML = ("{% for message in messages %}"
           "{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}")
 """The ChatML template: no text of its own beyond the turn markers."""
 
-SUPPORTED = ("tokenizer_default", "chatml", "jinja")
-"""Values of `chat_template` that are understood."""
+_SAME_TEXT = {"aya": "cohere", "gemma3n": "gemma3", "qwen3_5": "qwen3"}
+"""Templates that print text alike; they differ only in what is not text."""
+
+SHIPPED = ("alpaca", "chatml", "cohere", "deepseek_v2", "deepseek_v3", "exaone", "exaone4", "falcon_h1", "gemma", "gemma3", "jamba", "llama3",
+           "llama3_2_vision", "llama4", "llava", "metharme", "mistral_v1", "mistral_v2v3", "mistral_v3_tekken", "mistral_v7_tekken",
+           "nemotron_h", "phi_3", "phi_35", "pixtral", "qwen2_vl", "qwen3", "qwen_25", *_SAME_TEXT)
+"""Names of the templates that come with tunelab: written for it, and printing what the dialect's templates of these names print of text."""
+
+SUPPORTED = ("tokenizer_default", "jinja", *sorted(SHIPPED))
+"""Values of `chat_template` that are understood, beside tokenizer_default_fallback_NAME."""
+
+_FALLBACK = "tokenizer_default_fallback_"
+
+
+def is_known(name: str) -> bool:
+    """Whether `chat_template: name` can be followed."""
+    return name in SUPPORTED or name.removeprefix(_FALLBACK) in SHIPPED
+
+
+@lru_cache(maxsize=64)
+def shipped(name: str) -> str:
+    """The text of a template that comes with tunelab."""
+    if name == "chatml":
+        return CHATML
+    return (resources.files("tunelab.data") / "chat_templates" / f"{_SAME_TEXT.get(name, name)}.jinja").read_text(encoding="utf-8")
 
 
 def resolve_template(name: str | None, jinja: str | None, own: str | None, *, where: str = "chat_template") -> str | None:
@@ -35,10 +59,12 @@ def resolve_template(name: str | None, jinja: str | None, own: str | None, *, wh
         name = "jinja"
     if name is None or name == "tokenizer_default":
         return own
-    if name == "chatml":
-        return CHATML
     if name == "jinja":
         return _jinja_text(jinja, where)
+    if name.startswith(_FALLBACK) and name.removeprefix(_FALLBACK) in SHIPPED:
+        return own if own is not None else shipped(name.removeprefix(_FALLBACK))
+    if name in SHIPPED:
+        return shipped(name)
     raise ConfigError(f"chat_template {name!r} is not known; expected one of {', '.join(SUPPORTED)}.", where=where,
                       next_step="Use tokenizer_default for the model's own template, or write it out: chat_template: jinja "
                                 "and chat_template_jinja: path/to/template.jinja")

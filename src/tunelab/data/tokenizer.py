@@ -10,16 +10,19 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tunelab.data.chunked_encoding import ChunkedEncoder, encoder_for
 from tunelab.data.templates import render, resolve_template
 from tunelab.errors import ConfigError, ModelError
 
 if TYPE_CHECKING:
-    from tunelab.config.sections.model import SpecialTokens
+    from tunelab.config.sections.model import ModelSection, SpecialTokens
 
 _ROLES = ("bos_token", "eos_token", "unk_token", "pad_token")
+_OVERRIDE_ORDER = ("bos_token", "eos_token", "pad_token", "unk_token")  # new ones get their ids in this order
 _LLAMA_CLASSES = ("LlamaTokenizer", "LlamaTokenizerFast", "CodeLlamaTokenizer", "CodeLlamaTokenizerFast")
 
 
@@ -27,7 +30,7 @@ _LLAMA_CLASSES = ("LlamaTokenizer", "LlamaTokenizerFast", "CodeLlamaTokenizer", 
 class TextTokenizer:
     """A tokenizer as one run uses it.
 
-    `vocab_size` counts added tokens too; `added_tokens` are those that `special_tokens` of the config made new;
+    `vocab_size` counts added tokens too; `added_tokens` are those that `special_tokens` and `tokens` of the config made new;
     `fingerprint` is the same exactly when texts become the same ids. The chat template is not part of it.
     """
 
@@ -48,11 +51,17 @@ class TextTokenizer:
 
     def encode(self, text: str, special: bool = True) -> list[int]:
         """Token ids. `special`: let the tokenizer add what its post-processor adds (BOS for Llama-like ones)."""
+        if self._fast is not None and (not special or self._around is not None):
+            before, after = (self._around or ((), ())) if special else ((), ())
+            return [*before, *self._fast.ids(text), *after]
         ids: list[int] = self.backend.encode(text, add_special_tokens=special).ids
         return ids
 
     def encode_truncated(self, text: str, limit: int) -> list[int]:
         """Token ids with the post-processor's special tokens, cut at the right to `limit` ids in all."""
+        if self._fast is not None and self._around is not None:
+            before, after = self._around
+            return [*before, *self._fast.ids(text)[:max(0, limit - len(before) - len(after))], *after]
         encoding = self.backend.encode(text, add_special_tokens=False)
         room = max(0, limit - self.backend.num_special_tokens_to_add(False))
         if len(encoding.ids) > room:
@@ -62,8 +71,34 @@ class TextTokenizer:
 
     def encode_with_offsets(self, text: str) -> tuple[list[int], list[tuple[int, int]]]:
         """Token ids without added special tokens, and for each the characters [start, end) of `text` it covers."""
+        ids, starts, ends = self.encode_with_borders(text)
+        return ids, list(zip(starts, ends, strict=True))
+
+    def encode_with_borders(self, text: str) -> tuple[list[int], Sequence[int], Sequence[int]]:
+        """The same with the two characters in lists of their own, worked out when they are looked at."""
+        if self._fast is not None:
+            return self._fast.ids_and_borders(text)
         encoding = self.backend.encode(text, add_special_tokens=False)
-        return encoding.ids, encoding.offsets
+        starts, ends = zip(*encoding.offsets, strict=True) if encoding.ids else ((), ())
+        return encoding.ids, starts, ends
+
+    @cached_property
+    def _fast(self) -> ChunkedEncoder | None:
+        """The quicker way to the same ids, where there is one."""
+        return encoder_for(self.backend)
+
+    @cached_property
+    def _around(self) -> tuple[tuple[int, ...], tuple[int, ...]] | None:
+        """The special tokens that the post-processor puts before and behind any text; None when it does something else."""
+        plain, whole = ([*self.backend.encode("a", add_special_tokens=special).ids] for special in (False, True))
+        for start in range(len(whole) - len(plain) + 1):
+            if plain and whole[start:start + len(plain)] == plain and len(whole) - len(plain) == self.backend.num_special_tokens_to_add(False):
+                return tuple(whole[:start]), tuple(whole[start + len(plain):])
+        return None
+
+    def __getstate__(self) -> dict[str, Any]:
+        """For another process: without what is quickly made again."""
+        return {name: value for name, value in self.__dict__.items() if name != "_fast"}
 
     def token_id(self, token: str) -> int | None:
         """The id of one token of the vocabulary."""
@@ -90,36 +125,41 @@ class TextTokenizer:
         return pieces
 
     def render(self, messages: Sequence[Mapping[str, Any]], *, template: str | None = None, add_generation_prompt: bool = False,
-               tools: Sequence[Any] | None = None) -> str:
-        """The text of a conversation in the tokenizer's template (or `template`, as text).
+               tools: Sequence[Any] | None = None, variables: Mapping[str, Any] | None = None) -> str:
+        """The text of a conversation in the tokenizer's template (or `template`, as text). `variables` are the template's own switches.
 
         Raises ConfigError when there is no template or it is broken, DataError when it refuses the conversation.
         """
         chosen = template if template is not None else self.chat_template
         if chosen is None:
             raise ConfigError("The tokenizer has no chat template.", where=str(self.folder), next_step="Set one: chat_template: chatml")
-        variables = {name: value for name in _ROLES if (value := getattr(self, name)) is not None}
-        variables |= {"tools": list(tools) if tools else None, "documents": None, "add_generation_prompt": add_generation_prompt}
-        return render(chosen, messages, variables)
+        known = {name: value for name in _ROLES if (value := getattr(self, name)) is not None}
+        known |= {"documents": None, "add_generation_prompt": add_generation_prompt, **(variables or {})}
+        return render(chosen, messages, {**known, "tools": list(tools) if tools else known.get("tools")})
 
 
 def load_tokenizer(folder: Path, *, special_tokens: SpecialTokens | None = None, chat_template: str | None = None,
-                   chat_template_jinja: str | None = None) -> TextTokenizer:
-    """Read a tokenizer folder and apply the config's overrides.
+                   chat_template_jinja: str | None = None, tokens: Sequence[str] = (),
+                   added_tokens_overrides: Mapping[int, str] | None = None) -> TextTokenizer:
+    """Read a tokenizer folder and apply the config's overrides, in Axolotl's order: renamed tokens, special tokens by role, `tokens`,
+    additional special tokens, a padding token, the chat template.
 
-    Raises ModelError when the folder holds no usable tokenizer.json, ConfigError for an unknown `chat_template`.
+    Raises ModelError when the folder holds no usable tokenizer.json, ConfigError for an unknown `chat_template` or a token that is not there.
     """
     folder = Path(folder)
-    backend = _read_backend(folder)
+    backend = _read_backend(folder, added_tokens_overrides or {})
     settings = _json(folder / "tokenizer_config.json")
     roles = _special_roles(folder, settings, backend)
-    _add(backend, [token for token in _listed_tokens(settings) if backend.token_to_id(token) is None])
+    renamed = {int(number): name for number, name in (added_tokens_overrides or {}).items()}
+    _add(backend, [token for token in _listed_tokens(settings, renamed) if backend.token_to_id(token) is None])
     _add(backend, [token for token in roles.values() if backend.token_to_id(token) is None])
     known = set(backend.get_vocab(with_added_tokens=True))
-    overrides = _overrides(special_tokens)
-    roles |= {name: value for name, value in overrides.items() if isinstance(value, str)}
-    asked = [token for value in overrides.values() for token in ([value] if isinstance(value, str) else value)]
-    _add(backend, asked)
+    overrides = {name: value for name in _OVERRIDE_ORDER if special_tokens is not None and (value := getattr(special_tokens, name))}
+    roles |= overrides
+    more = list(special_tokens.additional_special_tokens or ()) if special_tokens is not None else []
+    _add(backend, list(overrides.values()))
+    _add(backend, list(tokens), special=False)
+    _add(backend, more)
     pad = roles.get("pad_token") or _default_pad(settings, backend) or roles.get("eos_token")
     roles |= {"pad_token": pad} if pad else {}
     ids = {name: backend.token_to_id(token) for name, token in roles.items()}
@@ -128,8 +168,15 @@ def load_tokenizer(folder: Path, *, special_tokens: SpecialTokens | None = None,
         unk_token=roles.get("unk_token"), eos_id=ids.get("eos_token"), bos_id=ids.get("bos_token"), pad_id=ids.get("pad_token"),
         vocab_size=backend.get_vocab_size(with_added_tokens=True),
         chat_template=resolve_template(chat_template, chat_template_jinja, _own_template(folder, settings)),
-        added_tokens=tuple(dict.fromkeys(token for token in asked if token not in known)),
+        added_tokens=tuple(dict.fromkeys(token for token in (*overrides.values(), *tokens, *more) if token not in known)),
         fingerprint=_fingerprint(folder, roles, backend), backend=backend)
+
+
+def tokenizer_for(folder: Path, model: ModelSection) -> TextTokenizer:
+    """The tokenizer of a model folder as a config sets it up. Raises ModelError, ConfigError."""
+    return load_tokenizer(folder, special_tokens=model.special_tokens, chat_template=model.chat_template,
+                          chat_template_jinja=model.chat_template_jinja, tokens=model.tokens or (),
+                          added_tokens_overrides=model.added_tokens_overrides)
 
 
 def tokenizer_files(tokenizer: TextTokenizer) -> dict[str, str]:
@@ -141,7 +188,7 @@ def tokenizer_files(tokenizer: TextTokenizer) -> dict[str, str]:
     return files | ({"chat_template.jinja": tokenizer.chat_template} if tokenizer.chat_template is not None else {})
 
 
-def _read_backend(folder: Path) -> Any:
+def _read_backend(folder: Path, renamed: Mapping[int, str]) -> Any:
     from tokenizers import Tokenizer
 
     path = folder / "tokenizer.json"
@@ -150,13 +197,39 @@ def _read_backend(folder: Path) -> Any:
                          next_step="Download it beside the weights, or write it once with transformers: "
                                    "AutoTokenizer.from_pretrained(FOLDER).save_pretrained(FOLDER)")
     try:
-        backend = Tokenizer.from_file(str(path))
+        backend = Tokenizer.from_str(_with_names(path, renamed)) if renamed else Tokenizer.from_file(str(path))
+    except ConfigError:
+        raise
     except Exception as error:  # the Rust library raises plain Exception
         raise ModelError(f"tokenizer.json cannot be read: {error}.", where=str(path),
                          next_step="Download the file again; it may be cut off, or a Git LFS pointer.") from error
     backend.no_truncation()
     backend.no_padding()
     return backend
+
+
+def _with_names(path: Path, renamed: Mapping[int, str]) -> str:
+    """The text of tokenizer.json with other names for some added tokens. Raises ConfigError for an id that is none."""
+    content = json.loads(path.read_text(encoding="utf-8"))
+    added = {token["id"]: token for token in content.get("added_tokens") or []}
+    vocabulary = (content.get("model") or {}).get("vocab")
+    for number, name in renamed.items():
+        token = added.get(int(number))
+        if token is None:
+            raise ConfigError(f"Token {number} is not an added token of this tokenizer, so it cannot be renamed to {name!r}.",
+                              where="added_tokens_overrides", next_step=f"Its added tokens are {_some(added)}.")
+        if isinstance(vocabulary, dict) and vocabulary.get(token["content"]) == number:
+            del vocabulary[token["content"]]
+            vocabulary[name] = number
+        elif isinstance(vocabulary, list) and number < len(vocabulary):
+            vocabulary[number] = [name, *vocabulary[number][1:]]
+        token["content"] = name
+    return json.dumps(content, ensure_ascii=False)
+
+
+def _some(added: Mapping[int, Any]) -> str:
+    shown = [f"{number} ({token['content']})" for number, token in sorted(added.items())]
+    return ", ".join(shown[:8]) + (f" and {len(shown) - 8} more" if len(shown) > 8 else "") or "none"
 
 
 def _json(path: Path) -> dict[str, Any]:
@@ -198,27 +271,22 @@ def _special_roles(folder: Path, settings: Mapping[str, Any], backend: Any) -> d
     return roles
 
 
-def _listed_tokens(settings: Mapping[str, Any]) -> list[str]:
-    """The added tokens of tokenizer_config.json in the order of their ids."""
+def _listed_tokens(settings: Mapping[str, Any], renamed: Mapping[int, str]) -> list[str]:
+    """The added tokens of tokenizer_config.json in the order of their ids, under their new names."""
     listed = settings.get("added_tokens_decoder")
     if not isinstance(listed, dict):
         return []
     numbered = sorted((int(number), token) for number, value in listed.items() if number.isdigit() and (token := _content(value)))
-    return [token for _, token in numbered]
+    return [renamed.get(number, token) for number, token in numbered]
 
 
-def _add(backend: Any, tokens: Sequence[str]) -> None:
-    """Make tokens special: never split, not normalised, no whitespace swallowed. New ones get the next ids."""
+def _add(backend: Any, tokens: Sequence[str], *, special: bool = True) -> None:
+    """Make tokens that are never split, not normalised, and swallow no whitespace. New ones get the next ids."""
     from tokenizers import AddedToken
 
     if tokens:
-        backend.add_special_tokens([AddedToken(token, lstrip=False, rstrip=False, normalized=False, special=True) for token in tokens])
-
-
-def _overrides(special_tokens: SpecialTokens | None) -> dict[str, str | list[str]]:
-    if special_tokens is None:
-        return {}
-    return {name: value for name in (*_ROLES, "additional_special_tokens") if (value := getattr(special_tokens, name))}
+        made = [AddedToken(token, lstrip=False, rstrip=False, normalized=False, special=special) for token in tokens]
+        (backend.add_special_tokens if special else backend.add_tokens)(made)
 
 
 def _default_pad(settings: Mapping[str, Any], backend: Any) -> str | None:

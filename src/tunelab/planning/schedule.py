@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from itertools import accumulate
 
 from tunelab.config import Config
-from tunelab.data.packing import plan_epoch
+from tunelab.data.packing import PackingLimits, plan_epoch
 from tunelab.planning.steps import StepPlan, plan_steps
 
 Rows = list[list[int]]
@@ -57,11 +57,13 @@ def make_schedule(config: Config, lengths: Sequence[int], held_out: Sequence[int
     data, optimisation = config.data, config.optimisation
     seed = config.run.seed if config.run.seed is not None else 42
     packing = bool(data.sample_packing)
+    limits = PackingLimits(data.sample_packing_bin_size or 200, data.sample_packing_group_size or 100_000, bool(data.sample_packing_sequentially))
     count = math.ceil(optimisation.num_epochs)
     epochs = tuple(tuple(plan_epoch(lengths, packing=packing, sequence_len=data.sequence_len, micro_batch_size=optimisation.micro_batch_size,
-                                    seed=seed, epoch=epoch)) for epoch in range(count))
+                                    seed=seed, epoch=epoch, limits=limits)) for epoch in range(count))
     eval_packing = packing if data.eval_sample_packing is None else data.eval_sample_packing
-    evaluation = tuple(plan_epoch(held_out, packing=eval_packing, sequence_len=data.sequence_len,
+    eval_len = data.eval_sequence_len if data.test_datasets and data.eval_sequence_len else data.sequence_len
+    evaluation = tuple(plan_epoch(held_out, packing=eval_packing, sequence_len=eval_len, limits=limits,
                                   micro_batch_size=optimisation.eval_batch_size or optimisation.micro_batch_size, seed=seed, epoch=0)) if held_out else ()
     accumulation = optimisation.gradient_accumulation_steps
     ends = tuple(accumulate(-(-len(epoch) // accumulation) for epoch in epochs))

@@ -15,6 +15,7 @@ from types import MappingProxyType
 
 from tunelab.config.config import Config
 from tunelab.config.sections.optimisation import OptimisationSection
+from tunelab.config.sections.run import RunSection
 
 MIN_LR_SHARE = 0.1
 """The floor of cosine_with_min_lr, as a share of learning_rate."""
@@ -83,7 +84,12 @@ def plan_steps(config: Config, rows: int, batches_per_epoch: Sequence[int] | int
     evaluates = held_out > 0 if held_out is not None else config.data.val_set_size > 0
     evals = _eval_steps(config, total, ends, logging) if evaluates else ()
     return StepPlan(total, per_epoch, ends, accumulation, warmup_steps(settings, total), _save_steps(config, total, ends), evals,
-                    run.save_strategy == "best" and run.metric_for_best_model in (None, "eval_loss", "loss"), logging, settings.lr_scheduler, settings.learning_rate, rows)
+                    _keeps_best(run), logging, settings.lr_scheduler, settings.learning_rate, rows)
+
+
+def _keeps_best(run: RunSection) -> bool:
+    """Whether a checkpoint is kept for having the lowest loss: the only metric that is compared by."""
+    return run.save_strategy == "best" and run.metric_for_best_model in (None, "eval_loss", "loss")
 
 
 def warmup_steps(settings: OptimisationSection, total: int) -> int:

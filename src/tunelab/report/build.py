@@ -6,10 +6,10 @@ The manifest's keys are those that `workflow.train` writes; a part that a run do
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, is_dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 from tunelab.config.finding import Finding
 from tunelab.report import numbers
@@ -34,7 +34,7 @@ from tunelab.runs.folder import RunFolder
 from tunelab.runs.store import read_json
 
 if TYPE_CHECKING:
-    from tunelab.data.preview import PreviewRow, Statistics
+    from tunelab.data.preview import PreviewRow
     from tunelab.planning.explain import Explanation
 
 # What, where in the plan, where in the measurement, unit.
@@ -48,8 +48,9 @@ _PROMISES: tuple[tuple[str, str, str, Unit], ...] = (
     ("Disk", "disk_bytes", "disk_bytes", "bytes"),
 )
 _MEMORY = {"framework": "Libraries", "weights": "Base weights", "adapter": "Adapter", "gradients": "Gradients", "optimizer": "Optimizer state",
-           "activations": "Activations", "logits": "Scores over the vocabulary"}
-_STATES: tuple[State, ...] = ("context", "trained", "end_of_turn_trained", "end_of_turn_untrained")
+           "activations": "Activations", "logits": "Scores over the vocabulary", "buffers": "Copies and workspaces",
+           "communication": "Exchange between devices", "allocator": "Held by the allocator"}
+_STATES: tuple[State, ...] = get_args(State)
 
 
 def training_part(run: RunFolder) -> TrainingPart:
@@ -104,18 +105,6 @@ def token_rows(rows: Sequence[PreviewRow | Mapping[str, Any]]) -> tuple[TokenRow
     return tuple(_token_row(asdict(row) if is_dataclass(row) and not isinstance(row, type) else row) for row in rows)
 
 
-def figures_of(statistics: Statistics | Mapping[str, Any] | None) -> tuple[tuple[str, float, str], ...]:
-    """(label, number, the number in words) for each figure of a `data.preview.Statistics` that is worth a line."""
-    if statistics is None:
-        return ()
-    known: Mapping[str, Any] = asdict(statistics) if is_dataclass(statistics) and not isinstance(statistics, type) else statistics
-    labels = (("Rows", "rows", numbers.count), ("Tokens", "tokens", numbers.count), ("Trained on", "supervised", numbers.count),
-              ("Share trained", "share", numbers.percent), ("Median length", "median", numbers.figures),
-              ("Longest row", "longest", numbers.count), ("Duplicate rows", "duplicates", numbers.count),
-              ("Rows whose end is not trained", "end_never_trained", numbers.count))
-    return tuple((label, known[key], words(known[key])) for label, key, words in labels if known.get(key) is not None)
-
-
 def origin_part(manifest: Mapping[str, Any]) -> dict[str, str] | None:
     """Where the base weights came from, as their folder says; else at least what they were called."""
     base = manifest.get("base_model") or {}
@@ -143,11 +132,39 @@ def split_prompt(messages: Sequence[Mapping[str, str]]) -> tuple[str, str]:
 
 
 def _token_row(row: Mapping[str, Any]) -> TokenRow:
-    origin = row.get("origin")
-    place = f"{origin.get('file', '')}:{origin.get('row', '')}" if isinstance(origin, Mapping) else str(origin or "")
-    pieces = tuple(Piece(str(token["text"]), _state(token.get("state"))) for token in row.get("tokens") or ())
-    trained = sum(piece.state in ("trained", "end_of_turn_trained") for piece in pieces)
-    return TokenRow(place, tuple(piece for piece in pieces if piece.text), len(pieces), trained)
+    tokens = list(row.get("tokens") or ())
+    trained = sum(_state(token.get("state")) in ("trained", "end_of_turn_trained") for token in tokens)
+    others = iter([_place(origin) for origin in row.get("others") or ()])
+    number = row.get("index")
+    return TokenRow(_place(row.get("origin")), tuple(_piece(group, others) for group in _groups(tokens)), len(tokens), trained,
+                    number if isinstance(number, int) and number >= 0 else None, tuple(str(one) for one in row.get("why") or ()))
+
+
+def _place(origin: Any) -> str:
+    return f"{origin.get('file', '')}:{origin.get('row', '')}" if isinstance(origin, Mapping) else str(origin or "")
+
+
+def _groups(tokens: Sequence[Mapping[str, Any]]) -> Iterator[list[Mapping[str, Any]]]:
+    """Tokens that are shown as one: those of one character, and a stretch of padding."""
+    group: list[Mapping[str, Any]] = []
+    for index, token in enumerate(tokens):
+        group.append(token)
+        following = tokens[index + 1] if index + 1 < len(tokens) else None
+        padding = following is not None and token.get("state") == following.get("state") == "padding"
+        # A run's older preview.json has no `joined`: there a token without text belongs to the next one.
+        inside = token.get("joined", not token["text"])
+        if following is None or not (padding or inside):
+            yield group
+            group = []
+
+
+def _piece(group: Sequence[Mapping[str, Any]], others: Iterator[str]) -> Piece:
+    states = [_state(token.get("state")) for token in group]
+    border = "pack_border" in states
+    state = "pack_border" if border else states[-1]
+    text = str(group[0]["text"]) if state == "padding" else "".join(str(token["text"]) for token in group)
+    ids = tuple(int(token["id"]) for token in group if token.get("id") is not None)
+    return Piece(text, state, ids, bool(group[-1].get("special")), next(others, "") if border else "")
 
 
 def _state(name: Any) -> State:

@@ -119,6 +119,55 @@ def memory_bars(parts: Sequence[MemoryPart], measured: int | None, width: int = 
     return _svg(width, height, "memory", words, out)
 
 
+def histogram(buckets: Sequence[tuple[int, int, int, float]], width: int = 720) -> str:
+    """How many rows have which length: a bar for each (lower, upper, rows, share of the tokens that is trained), filled to that share.
+
+    Empty without rows.
+    """
+    most = max((rows for _, _, rows, _ in buckets), default=0)
+    if not most:
+        return ""
+    height, bottom, top, left = 200, 176, 20, 8
+    column = (width - 2 * left) / len(buckets)
+    parts = [f'<line class="grid" x1="{left}" x2="{width - left}" y1="{bottom}" y2="{bottom}"/>']
+    every = 1 if column >= 50 else 3
+    for index, (lower, upper, rows, share) in enumerate(buckets):
+        x, tall = left + index * column, max(1.5 if rows else 0.0, (bottom - top) * rows / most)
+        trained = tall * share
+        parts.append(f'<g class="hover"><title>{lower:,} to {upper:,} tokens: {rows:,} rows, {numbers.percent(share)} of their tokens trained</title>'
+                     f'<rect class="read" x="{x + 2:.1f}" y="{bottom - tall:.1f}" width="{column - 4:.1f}" height="{tall - trained:.1f}"/>'
+                     f'<rect class="learnt" x="{x + 2:.1f}" y="{bottom - trained:.1f}" width="{column - 4:.1f}" height="{trained:.1f}"/></g>')
+        if rows:
+            parts.append(_text(x + column / 2, bottom - tall - 5, _short(rows), "tick", "middle"))
+        if index % every == 0:
+            parts.append(_text(x, bottom + 15, f"{lower:,}", "tick", "start" if index == 0 else "middle"))
+    parts.append(_text(width - left, bottom + 15, f"{buckets[-1][1]:,}", "tick", "end"))
+    words = f"Rows by length: {sum(one[2] for one in buckets):,} rows of {buckets[0][0]:,} to {buckets[-1][1]:,} tokens"
+    return _svg(width, height, "histogram", words, parts)
+
+
+def shares(parts: Sequence[tuple[str, float, str]], label: str, width: int = 300) -> str:
+    """A bar for each (name, size, the size in words), all on one scale. Empty without parts."""
+    most = max((size for _, size, _ in parts), default=0.0)
+    if most <= 0:
+        return ""
+    left, right, tall = 128, 64, 24
+    span = width - left - right
+    out = []
+    for index, (name, size, words) in enumerate(parts):
+        y = index * tall
+        short = name if len(name) <= 20 else f"{name[:19]}…"
+        out.append(f'<g class="hover"><title>{_safe(name)}: {_safe(words)}</title>{_text(0, y + 16, short, "name")}'
+                   f'<rect class="measured" x="{left}" y="{y + 6}" width="{max(1.5, span * size / most):.1f}" height="12"/>'
+                   f'{_text(left + span * size / most + 7, y + 16, words, "tick")}</g>')
+    return _svg(width, tall * len(parts), "shares", f"{label}: " + ", ".join(f"{name} {words}" for name, _, words in parts), out)
+
+
+def _short(count: int) -> str:
+    """12345 -> "12.3k"."""
+    return f"{count:,}" if count < 10_000 else f"{count / 1000:.3g}k" if count < 999_500 else f"{count / 1e6:.3g}M"
+
+
 def ratio_mark(ratio: float | None, width: int = 96) -> str:
     """Where measured / predicted stands between a half and twice, on a logarithmic scale; an arrow when it is off the scale."""
     if ratio is None:

@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 from tunelab.config.catalogue import FIRST
 
-State = Literal["context", "trained", "end_of_turn_trained", "end_of_turn_untrained"]
+State = Literal["context", "trained", "end_of_turn_trained", "end_of_turn_untrained", "truncated", "padding", "pack_border"]
 Outcome = Literal["won", "lost", "both", "neither", "not graded"]
 Unit = Literal["count", "tokens", "bytes", "seconds"]
 Tone = Literal["gain", "loss", "unsure"]
@@ -153,20 +153,32 @@ class TrainingPart:
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """A stretch of text, usually one token, and whether the model is trained to write it."""
+    """A stretch of text, usually one token, and what training does with it.
+
+    `ids`: its tokens, several where they make up one character or are all padding. `special`: it is a special token. `origin`: for the
+    first token of another row in a pack, where that row stands.
+    """
 
     text: str
     state: State
+    ids: tuple[int, ...] = ()
+    special: bool = False
+    origin: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class TokenRow:
-    """One row of the training data as the model sees it. `trained` of its `tokens` tokens carry loss."""
+    """One row of the training data as the model sees it. `trained` of its `tokens` tokens carry loss.
+
+    `number`: its place among the rows to train on, where that is known. `why`: for what it was chosen.
+    """
 
     origin: str
     pieces: tuple[Piece, ...]
     tokens: int = 0
     trained: int = 0
+    number: int | None = None
+    why: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

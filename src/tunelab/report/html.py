@@ -10,14 +10,18 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from tunelab.report import charts, numbers
-from tunelab.report.build import figures_of, token_rows
+from tunelab.report.build import token_rows
 from tunelab.report.content import ConfigPart, Content, TokenRow
+from tunelab.report.preview import fates, figures_of, most_frequent, roles_of
 from tunelab.report.text import differences, is_long, one_line, shown_pieces, visible
 
 if TYPE_CHECKING:
     from jinja2 import Environment
 
+    from tunelab.data.gate import GateProblem
+    from tunelab.data.prepare import Counts
     from tunelab.data.preview import PreviewRow, Statistics
+    from tunelab.data.turns import Turns
 
 SHOWN_PAIRS = 6
 """So many pairs of a group are open; the others are one click away."""
@@ -80,11 +84,21 @@ def render_html(content: Content) -> str:
     return environment.get_template("page.html.j2").render(values)
 
 
-def render_preview_html(rows: Sequence[PreviewRow | Mapping[str, Any]], statistics: Statistics | Mapping[str, Any] | None,
-                        title: str) -> str:
-    """A page of coloured rows alone: which tokens the model sees and on which of them it is trained, with figures over all rows."""
+def render_preview_html(rows: Sequence[PreviewRow | Mapping[str, Any]], statistics: Statistics | Mapping[str, Any] | None, title: str, *,
+                        counts: Counts | None = None, problems: Sequence[GateProblem] = (), turns: Turns | None = None,
+                        packed: bool = False) -> str:
+    """A page of coloured rows: which tokens the model sees and on which of them it is trained, with figures over all rows and what is wrong.
+
+    `packed`: the rows are rows of a batch, each of several samples.
+    """
     shown: tuple[TokenRow, ...] = token_rows(rows)
-    values = {"title": title, "rows": [(row, shown_pieces(row.pieces)) for row in shown], "statistics": figures_of(statistics)}
+    histogram = getattr(statistics, "histogram", ())
+    languages = most_frequent(getattr(statistics, "languages", ()))
+    values = {"title": title, "rows": [(row, shown_pieces(row.pieces)) for row in shown], "statistics": figures_of(statistics),
+              "histogram": [(one.lower, one.upper, one.count, one.supervised / one.tokens if one.tokens else 0.0) for one in histogram],
+              "fates": fates(counts), "read": counts.read if counts is not None else 0, "roles": roles_of(turns), "turns": turns,
+              "languages": languages, "language_rows": getattr(statistics, "language_rows", 0), "problems": problems,
+              "noun": "packed row" if packed else "row", "states": {piece.state for row in shown for piece in row.pieces}}
     return _environment().get_template("preview.html.j2").render(values)
 
 
@@ -115,8 +129,13 @@ def _environment() -> Environment:
     environment = Environment(autoescape=True, undefined=StrictUndefined, finalize=finalize, trim_blocks=True, lstrip_blocks=True,
                               loader=FunctionLoader(lambda name: folder.joinpath(name).read_text(encoding="utf-8")))
     digest = base64.b64encode(hashlib.sha256(SCRIPT.encode()).digest()).decode("ascii")
+    def bars(parts: Sequence[tuple[str, float]], label: str, percent: bool = False) -> Markup:
+        """Draw a bar for each (name, size)."""
+        said = [(name, float(size), numbers.percent(round(size, 3)) if percent else numbers.count(size)) for name, size in parts]
+        return Markup(charts.shares(said, label))
+
     environment.globals.update(
-        chart=chart, numbers=numbers, differences=differences, is_long=is_long, one_line=one_line, link=relative_link,
+        bars=bars, chart=chart, numbers=numbers, differences=differences, is_long=is_long, one_line=one_line, link=relative_link,
         letter=charts.letter, smoothing=charts.smoothing, ratio_mark=lambda ratio: Markup(charts.ratio_mark(ratio)),
         script=Markup(SCRIPT), script_hash=digest, css=Markup(folder.joinpath("page.css").read_text(encoding="utf-8")))
     return environment

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from difflib import SequenceMatcher
 from typing import Literal
 
@@ -73,17 +73,18 @@ def differences(answer: str, expected: str | None) -> tuple[Stretch, ...]:
 
 
 def shown_pieces(pieces: Sequence[Piece]) -> tuple[Piece, ...]:
-    """Pieces with what is easily overlooked made visible: a line end as "↵" (and a line end), a tab as "⇥", a trailing space as "·".
+    """Pieces with what is easily overlooked made visible: a line end as "↵" (and a line end), a tab as "⇥", a trailing space as "·"
+    and so the spaces of a run of them, a no-break space as "⍽".
 
     Trailing are spaces before a line end, at the end of the row, and before a piece of another state (an end-of-turn token, say).
     """
     shown = []
     for index, piece in enumerate(pieces):
-        text = re.sub(r" +(?=\n)", _dots, piece.text)
+        text = re.sub(r" +(?=\n)|  +", _dots, piece.text)
         following = pieces[index + 1] if index + 1 < len(pieces) else None
-        if following is None or following.state != piece.state or following.text.startswith("\n"):
+        if following is None or following.state != piece.state or following.text.startswith(("\n", " ")):
             text = re.sub(r" +\Z", _dots, text)
-        shown.append(Piece(visible(text).replace("\t", "⇥").replace("\n", "↵\n"), piece.state))
+        shown.append(replace(piece, text=visible(text).replace("\t", "⇥").replace("\xa0", "⍽").replace("\n", "↵\n")))
     return tuple(shown)
 
 

@@ -97,7 +97,7 @@ def _from_statistics(config: Config) -> DataFacts:
     lengths: list[RowLength] = []
     for index, dataset in enumerate(config.data.datasets):
         for row in shard(read_rows(dataset, index, config_folder=config.source.path.parent), dataset, index, seed):
-            lengths += _fitting(row_length(row.values, dataset.type or "", config.data.train_on_inputs), dataset, config.data.sequence_len)
+            lengths += _fitting(row_length(row.values, dataset.type_name, config.data.train_on_inputs), dataset, config.data.sequence_len)
     if not lengths:
         raise DataError("No row fits into sequence_len.", where="sequence_len", next_step="Raise it.")
     held_out = held_out_count(len(lengths), config.data.val_set_size) if config.data.val_set_size else 0
@@ -110,7 +110,7 @@ def _fitting(length: RowLength, dataset: Dataset, most: int) -> list[RowLength]:
     """A text of type completion is cut into rows; any other row that is too long is left out."""
     if length.tokens <= most:
         return [length]
-    if not (dataset.type or "").startswith("completion"):
+    if not dataset.type_name.startswith("completion"):
         return []
     whole, rest = divmod(length.tokens, most)
     return [RowLength(most, most - 1)] * whole + ([RowLength(rest, rest - 1)] if rest > 1 else [])

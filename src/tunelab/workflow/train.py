@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import platform
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass
 from importlib import metadata
 from pathlib import Path
@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any
 from tunelab import __version__
 from tunelab.config import Config
 from tunelab.config.catalogue import SECTIONS
-from tunelab.data.gate import gate
+from tunelab.data.gate import GateProblem, gate, known_codes, stopped, stopping
 from tunelab.data.tokenizer import tokenizer_files
-from tunelab.errors import DataError, FolderError, Interrupted, TunelabError, needs
+from tunelab.errors import FolderError, Interrupted, TunelabError, needs
 from tunelab.facts.model import ensure_weights
 from tunelab.planning.plan import Plan, make_plan
 from tunelab.planning.precision import precision
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 # Settings that a resumed run may change: they decide what is kept and said, not what is learnt.
 _FREE_ON_RESUME = {"resume_from_checkpoint", "logging_steps", "save_steps", "saves_per_epoch", "save_strategy", "save_total_limit",
-                   "dataset_prepared_path", "dataset_processes", "output_dir"}
+                   "dataset_prepared_path", "dataset_num_proc", "output_dir"}
 
 
 @dataclass(frozen=True)
@@ -42,8 +42,11 @@ class Trained:
     manifest: Mapping[str, Any]
 
 
-def train(path: str, *, resume: bool = False, watch: Watch | None = None, tokens_per_second: float | None = None) -> Trained:
+def train(path: str, *, resume: bool = False, watch: Watch | None = None, tokens_per_second: float | None = None, allow: Iterable[str] = (),
+          said: Callable[[GateProblem], None] | None = None) -> Trained:
     """Run a config to its end. `tokens_per_second` lets the plan predict the time.
+
+    `allow`: codes of the gate's problems that must not stop the run; `said` is told every problem with which the run goes on.
 
     Raises ConfigError, DataError, ModelError, FolderError (nothing was started), Interrupted (saved; resumable), RunError.
     """
@@ -58,7 +61,7 @@ def train(path: str, *, resume: bool = False, watch: Watch | None = None, tokens
     folder, lock = open_for_training(Path(config.run.output_dir), resume=resume)
     try:
         watch.phase("preparing the data")
-        loaded, job = prepare_job(opened, resume=resume)
+        loaded, job = prepare_job(opened, resume=resume, allow=known_codes(allow), said=said)
         plan = make_plan(config, opened.shapes, opened.machine, loaded.facts, tokens_per_second)
         if resume:
             _check_unchanged(folder, config, loaded)
@@ -74,7 +77,8 @@ def train(path: str, *, resume: bool = False, watch: Watch | None = None, tokens
         lock.release()
 
 
-def prepare_job(opened: Opened, *, resume: bool = False) -> tuple[Loaded, Job]:
+def prepare_job(opened: Opened, *, resume: bool = False, allow: frozenset[str] = frozenset(),
+                said: Callable[[GateProblem], None] | None = None) -> tuple[Loaded, Job]:
     """Load the data, hold it against the gate, and make the job for the training loop."""
     from tunelab.training.run import Job
 
@@ -82,10 +86,12 @@ def prepare_job(opened: Opened, *, resume: bool = False) -> tuple[Loaded, Job]:
     model = opened.model_or_raise()
     weights = ensure_weights(model)
     loaded = load_data(config, model)
-    asked_for = any(dataset.train_on_eos == "none" for dataset in config.data.datasets)  # then the person has asked for just that
-    problems = [problem for problem in gate(loaded.prepared, loaded.tokenizer) if not (asked_for and problem.code == "untrained_end")]
-    if problems:
-        raise DataError(" ".join(problem.message for problem in problems), where="datasets", next_step=problems[0].fix)
+    problems = gate(loaded.prepared, loaded.tokenizer, config)
+    if grave := stopping(problems, allow):
+        raise stopped(grave, str(opened.source.path), allow)
+    if said is not None:
+        for problem in problems:
+            said(problem)
     tokenizer = loaded.tokenizer
     pad = tokenizer.pad_id if tokenizer.pad_id is not None else tokenizer.eos_id or 0
     return loaded, Job(config, weights, loaded.prepared.train, loaded.prepared.held_out, loaded.schedule,
@@ -122,7 +128,7 @@ def _begin(folder: RunFolder, opened: Opened, loaded: Loaded, plan: Plan, job: J
     config = opened.config_or_raise()
     text = opened.source.text
     write_text(folder.config_path, text)
-    write_json(folder.preview_path, asdict(preview_of(loaded, range(min(4, len(loaded.prepared.train))))))
+    write_json(folder.preview_path, asdict(preview_of(loaded, range(min(4, len(loaded.prepared.train))), config)))
     origin = opened.model_or_raise().folder / "origin.json"
     folder.update_manifest(
         tunelab=__version__, status="running", started=time.time(),

@@ -166,8 +166,6 @@ def test_tool_calls_and_reasoning_are_the_models_own_words(tokenizer: TextTokeni
     ({"messages": ["hi"]}, {"type": "chat_template"}, "Message 1", "role"),
     ({"messages": [{"role": "user"}]}, {"type": "chat_template"}, "has no `content`", "message_property_mappings"),
     ({"messages": [{"role": "user", "content": [{"type": "image"}]}]}, {"type": "chat_template"}, "not text", "Leave out"),
-    ({"messages": [{"role": "user", "content": [{"type": "text", "text": "a", "train": False}]}]}, {"type": "chat_template"},
-     "`train`", "Delete"),
     ({"messages": [{"role": "system", "content": "a"}]}, {"type": "chat_template", "drop_system_message": True},
      "Nothing is left", "Leave"),
     ({"body": "a"}, {"type": "completion"}, "`text`", "field: COLUMN"),

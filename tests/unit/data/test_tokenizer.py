@@ -125,7 +125,7 @@ def test_jinja_template_as_text_and_as_file(tokenizer_folder: Path, tmp_path: Pa
 
 
 @pytest.mark.parametrize(("name", "jinja", "message"), [
-    ("llama3", None, "not known"), ("jinja", None, "is empty"), ("jinja", "nowhere.jinja", "cannot be read")])
+    ("vicuna", None, "not known"), ("jinja", None, "is empty"), ("jinja", "nowhere.jinja", "cannot be read")])
 def test_template_settings_that_cannot_be_followed(tokenizer_folder: Path, name: str, jinja: str | None, message: str) -> None:
     with pytest.raises(ConfigError, match=message) as error:
         load_tokenizer(tokenizer_folder, chat_template=name, chat_template_jinja=jinja)
@@ -161,3 +161,22 @@ def test_message_keys_follow_loops_and_assignments() -> None:
     template = ("{% set rest = messages[1:] %}{% for m in rest %}{{ m.role + m['content'] }}"
                 "{% for call in m.tool_calls %}{{ call.function.name }}{% endfor %}{% endfor %}{{ other.secret }}")
     assert message_keys(template) == {"role", "content", "tool_calls", "function", "name"}
+
+
+def test_tokens_and_renamed_tokens(tokenizer_folder: Path, tokenizer: TextTokenizer) -> None:
+    changed = load_tokenizer(tokenizer_folder, tokens=["<call>", "red"], added_tokens_overrides={0: "<tool>"},
+                             special_tokens=SpecialTokens(pad_token="<pad>", additional_special_tokens=["<more>"]))
+    assert changed.token_id("<tool>") == 0 and len(changed.encode("<tool>")) == 1
+    # New tokens get their ids in this order: those with a role, `tokens`, additional special ones.
+    assert changed.added_tokens[:2] == ("<pad>", "<call>") and changed.added_tokens[-1] == "<more>"
+    ids = [changed.token_id(token) or 0 for token in changed.added_tokens]
+    # <|endoftext|>, which 0 was called before, still has a role: it comes back as a token of its own, as in Axolotl.
+    assert ids == list(range(tokenizer.vocab_size + 1, tokenizer.vocab_size + 1 + len(ids)))
+    assert changed.fingerprint != tokenizer.fingerprint
+    with pytest.raises(ConfigError, match="not an added token") as error:
+        load_tokenizer(tokenizer_folder, added_tokens_overrides={77: "x"})
+    assert error.value.where == "added_tokens_overrides"
+
+
+def test_switches_of_a_template(tokenizer: TextTokenizer) -> None:
+    assert tokenizer.render(TALK, template="{{ loud }}{{ bos_token }}", variables={"loud": "yes", "bos_token": "B"}) == "yesB"

@@ -65,7 +65,8 @@ def test_there_are_rules_of_every_topic_and_each_says_why() -> None:
 
 
 def test_a_plain_lora_config_has_no_findings(tmp_path: Path) -> None:
-    assert found(tmp_path, f"{LORA}\nnum_epochs: 2\nval_set_size: 0.05\nevals_per_epoch: 2\nsave_steps: 100\nwarmup_steps: 5\nlora_mlp_kernel: false") == {}
+    assert found(tmp_path, f"{LORA}\nnum_epochs: 2\nval_set_size: 0.05\nevals_per_epoch: 2\nsave_steps: 100\nwarmup_steps: 5\n"
+                           "lora_mlp_kernel: false") == {}
 
 
 def test_findings_come_by_line_and_stand_at_their_key(tmp_path: Path) -> None:
@@ -197,7 +198,7 @@ def test_model_classes(tmp_path: Path) -> None:
 
 
 def test_templates_of_datasets_are_judged_too(tmp_path: Path) -> None:
-    finding = found(tmp_path, "datasets: [{path: a.jsonl, type: chat_template, chat_template: llama3}]")["TL206"]
+    finding = found(tmp_path, "datasets: [{path: a.jsonl, type: chat_template, chat_template: command_a}]")["TL206"]
     assert finding.key == "datasets[0].chat_template"
 
 

@@ -75,7 +75,16 @@ def test_rows_are_read_as_the_run_kept_them(run: RunFolder) -> None:
     run.preview_path.write_text(json.dumps({"rows": [{"index": 0, "origin": {"dataset": 0, "file": "a.jsonl", "row": 3}, "tokens": tokens}]}))
     (row,) = build.preview_part(run)
     assert (row.origin, row.tokens, row.trained) == ("a.jsonl:3", 4, 3)
-    assert [piece.text for piece in row.pieces] == ["Hi", "é", "<end>"]
+    assert [(piece.text, piece.ids) for piece in row.pieces] == [("Hi", (1,)), ("é", (2, 3)), ("<end>", (4,))]
+
+
+def test_padding_is_one_piece_and_a_border_names_the_row_that_begins() -> None:
+    states = ("trained", "pack_border", "context", "padding", "padding", "padding")
+    tokens = [{"text": f"t{number}", "id": number, "state": state, "joined": False} for number, state in enumerate(states)]
+    (row,) = build.token_rows([{"index": 2, "origin": {"file": "a", "row": 1}, "others": [{"file": "b", "row": 9}], "tokens": tokens}])
+    assert [(piece.text, piece.state, piece.origin, len(piece.ids)) for piece in row.pieces] == [
+        ("t0", "trained", "", 1), ("t1", "pack_border", "b:9", 1), ("t2", "context", "", 1), ("t3", "padding", "", 3)]
+    assert (row.number, row.tokens, row.trained) == (2, 6, 1)
 
 
 def test_the_config_part_takes_explanations_and_findings_in_both_forms() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 import xml.etree.ElementTree as ElementTree
 from dataclasses import replace
 
@@ -116,6 +117,21 @@ def test_memory_bars_are_in_proportion_and_carry_letters() -> None:
 def test_a_ratio_off_the_scale_is_an_arrow(ratio: float, shape: str) -> None:
     assert len(list(_svg(charts.ratio_mark(ratio)).iter(shape))) == 1
     assert charts.ratio_mark(None) == ""
+
+
+def test_a_histogram_fills_bars_to_the_share_that_is_trained() -> None:
+    drawn = charts.histogram([(1, 10, 40, 0.25), (11, 20, 0, 0.0), (21, 30, 20, 1.0)])
+    heights = {kind: [float(one) for one in re.findall(rf'class="{kind}"[^>]*height="([\d.]+)"', drawn)] for kind in ("read", "learnt")}
+    assert heights == {"read": [117.0, 0.0, 0.0], "learnt": [39.0, 0.0, 78.0]}
+    assert "1 to 10 tokens: 40 rows, 25 % of their tokens trained" in drawn
+    assert charts.histogram([]) == "" and charts.histogram([(1, 2, 0, 0.0)]) == ""
+
+
+def test_shares_are_bars_on_one_scale() -> None:
+    drawn = charts.shares([("a", 30.0, "30"), ("b", 10.0, "10")], "Rows")
+    wide, narrow = (float(one) for one in re.findall(r'class="measured"[^>]*width="([\d.]+)"', drawn))
+    assert wide == pytest.approx(3 * narrow, rel=0.01) and 'aria-label="Rows: a 30, b 10"' in drawn
+    assert charts.shares([], "Rows") == "" and charts.shares([("a", 0.0, "0")], "Rows") == ""
 
 
 @pytest.mark.parametrize("text", HOSTILE)

@@ -13,6 +13,11 @@ from typing import Any
 import pytest
 from tests.unit.report.samples import HOSTILE, hostile, sample, training
 
+from tunelab.data.gate import GateProblem
+from tunelab.data.prepare import Counts
+from tunelab.data.sample import Origin
+from tunelab.data.statistics import Bucket, Language, Statistics
+from tunelab.data.turns import Turns
 from tunelab.report.content import Content, StepPoint, as_json
 from tunelab.report.html import SCRIPT, relative_link, render_html, render_preview_html
 
@@ -23,7 +28,7 @@ _TAGS = frozenset({
 _ATTRIBUTES = frozenset({
     "lang", "charset", "http-equiv", "content", "name", "class", "href", "id", "aria-label", "aria-hidden", "aria-pressed", "aria-live",
     "aria-current", "role", "value", "type", "hidden", "dir", "title", "scope", "colspan", "data-label", "data-outcome", "data-filters",
-    "data-shown", "viewbox", "width", "height", "x", "y", "x1", "x2", "y1", "y2", "cx", "cy", "r", "d", "points", "text-anchor"})
+    "data-shown", "data-tokens", "viewbox", "width", "height", "x", "y", "x1", "x2", "y1", "y2", "cx", "cy", "r", "d", "points", "text-anchor"})
 _VOID = {"meta"}
 
 
@@ -218,9 +223,35 @@ def test_a_path_with_a_scheme_is_only_a_file_name() -> None:
 
 @pytest.mark.parametrize("text", HOSTILE)
 def test_the_preview_page_is_as_safe(text: str) -> None:
-    row = {"index": 0, "origin": {"dataset": 0, "file": text, "row": 7},
-           "tokens": [{"text": text, "id": 1, "state": "context"}, {"text": text, "id": 2, "state": "end_of_turn_trained"}]}
-    page = _Page(render_preview_html([row], {"rows": 3, "share": 0.25}, text))
+    states = ("context", "end_of_turn_trained", "truncated", "padding", "pack_border")
+    row = {"index": 0, "origin": {"dataset": 0, "file": text, "row": 7}, "why": [text], "others": [{"dataset": 0, "file": text, "row": 8}],
+           "tokens": [{"text": text, "id": number, "state": state} for number, state in enumerate(states)]}
+    problem = GateProblem("overlap", text, text, 1, 2, True, (Origin(0, text, 1),))
+    turns = Turns(3, {text: 2}, 1, (Origin(0, text, 1),))
+    page = _Page(render_preview_html([row], {"rows": 3, "share": 0.25}, text, problems=[problem], turns=turns))
     assert page.stack == [] and {tag for tag, _ in page.elements} <= _TAGS
     assert {name for _, attributes in page.elements for name in attributes} <= _ATTRIBUTES
-    assert "1 of 2 tokens trained" in " ".join(page.text.split()) and "25 %" in page.text
+    assert "1 of 5 tokens trained" in " ".join(page.text.split()) and "25 %" in page.text
+
+
+def test_the_preview_page_shows_tokens_figures_and_problems() -> None:
+    emoji = [{"text": "", "id": 8, "state": "trained", "joined": True}, {"text": "🙂", "id": 9, "state": "trained"}]
+    padding = [{"text": "<pad>", "id": 0, "state": "padding", "special": True}] * 30
+    row = {"index": 4, "origin": {"dataset": 0, "file": "a.jsonl", "row": 5}, "why": ["longest: 33 tokens"],
+           "tokens": [{"text": "Hi \n", "id": 7, "state": "context"}, *emoji, *padding]}
+    buckets = tuple(Bucket(start, start + 9, count, 10 * count, 4 * count) for start, count in ((1, 30), (11, 0), (21, 12_345)))
+    figures = Statistics(12_375, 99, 40, 0.4, 1, 5, 6, 20, 30, buckets, 3, 2, 1, 0, (Language("German", 3), Language("English", 1)), 4)
+    html = render_preview_html([row], figures, "T", counts=Counts(20, 12, 5, 0, 3, 2), turns=Turns(20, {"user": 20}, 2),
+                               problems=[GateProblem("rows_lost", "Lost.", "Raise it", 5, 20, False)])
+    page = _Page(html)
+    text = " ".join(page.text.split())
+    for words in ("row 4", "longest: 33 tokens", "2 of 33 tokens trained", "<pad> × 30", "Hi·↵", "warning: rows_lost", "Raise it",
+                  "What became of 20 rows", "Languages of what is trained", "Turns by role", "12.3k"):
+        assert words in text, words
+    assert text.count("🙂") == 1 and "\ufffd" not in html
+    [shown] = [attributes for tag, attributes in page.elements if attributes.get("title") == "2 tokens: 8 9"]
+    assert shown["data-tokens"] == "2" and "many" in shown["class"]
+    labels = {attributes["aria-label"] for tag, attributes in page.elements if tag == "svg"}
+    assert "Rows by length: 12,375 rows of 1 to 30 tokens" in labels and "Languages: German 75 %, English 25 %" in labels
+    assert "Rows: trained on 10, held out 2, too long 5, with nothing to train on 3" in labels
+    assert not re.search(r"(?:src|href)=|https?://|@import|url\(", html)

@@ -41,6 +41,7 @@ def test_line_ends_tabs_and_trailing_spaces_are_shown() -> None:
     pieces = (Piece("a  ", "context"), Piece("b ", "trained"), Piece("\n", "trained"), Piece("c \n\td ", "trained"))
     assert [piece.text for piece in shown_pieces(pieces)] == ["a··", "b·", "↵\n", "c·↵\n⇥d·"]
     assert [piece.text for piece in shown_pieces((Piece("the ", "trained"), Piece("end", "trained")))] == ["the ", "end"]
+    assert [piece.text for piece in shown_pieces((Piece("a   b\xa0c ", "context", (1, 2)), Piece(" d", "context")))] == ["a···b⍽c·", " d"]
 
 
 def test_one_line_says_when_it_is_cut() -> None:

@@ -2,14 +2,76 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
-from tunelab.config.setting import Section, Setting, Support
+from tunelab.config.setting import Section, Setting
 
 TrainOn = Literal["all", "turn", "last", "none"]
-DsType = Literal["json", "jsonl", "csv", "parquet", "text"]
+DsType = Literal["json", "jsonl", "csv", "tsv", "parquet", "arrow", "text"]
+
+
+class RowFormat(Section):
+    """A `type` written as a mapping: which columns hold what, and how they are laid out.
+
+    The first eight keys are for plain training; the rest for preference data (`rl: dpo` and `rl: kto`).
+    """
+
+    system_prompt: Annotated[str | None, Setting(
+        "The system text of rows that have no system column.", "Quality: part of every such prompt; use the same text at inference.",
+        "unset (none)", ("datasets[].type.system_format", "datasets[].type.field_system"), "type: {system_prompt: You answer in one sentence.}")] = None
+    system_format: Annotated[str | None, Setting(
+        "How the system text is written; {system} stands for it. It comes right before `format`, so it ends with its own line break.",
+        "Quality: it decides the tokens before every prompt. A row without system text gets none of it.",
+        '"{system}" (default), "{system}\\n\\n"', ("datasets[].type.system_prompt",), 'type: {system_format: "<|system|>\\n{system}\\n"}')] = None
+    field_system: Annotated[str | None, Setting(
+        "The column that holds the system text. For preference data it is read only when prompt_format has {system}.",
+        "Quality: with a wrong name the rows go on without it.", "system", ("datasets[].type.system_prompt",),
+        "type: {field_system: persona}")] = None
+    field_instruction: Annotated[str | None, Setting(
+        "The column that fills {instruction}.", "The one column that every row must have.", "instruction",
+        ("datasets[].type.format",), "type: {field_instruction: question}")] = None
+    field_input: Annotated[str | None, Setting(
+        "The column that fills {input}. Rows where it is empty use no_input_format.", "Quality: with a wrong name the context is lost.",
+        "input", ("datasets[].type.format", "datasets[].type.no_input_format"), "type: {field_input: context}")] = None
+    field_output: Annotated[str | None, Setting(
+        "The column that holds the answer; the end-of-text token is added to it.", "Quality: with a wrong name there is nothing to learn.",
+        "output", ("train_on_inputs",), "type: {field_output: answer}")] = None
+    format: Annotated[str | None, Setting(
+        "The prompt of rows with an input; {instruction} and {input} stand for the columns. The answer follows right after it.",
+        "Quality: this is the prompt that the model expects later.", '"{instruction} {input} "',
+        ("datasets[].type.no_input_format", "train_on_inputs"), 'type: {format: "Q: {instruction}\\n{input}\\nA: "}')] = None
+    no_input_format: Annotated[str | None, Setting(
+        "The prompt of rows without an input; only {instruction} may stand in it.",
+        "Quality: keep it like `format` without the input; unset, such rows get the bare default layout.", '"{instruction} "',
+        ("datasets[].type.format",), 'type: {no_input_format: "Q: {instruction}\\nA: "}')] = None
+    field_prompt: Annotated[str | None, Setting("rl: the column that fills {prompt}.", "Every row must have it.", "prompt",
+                                                ("datasets[].type.prompt_format", "rl"), "type: {field_prompt: question}")] = None
+    field_chosen: Annotated[str | None, Setting(
+        "rl: dpo: the column with the better answer.", "Quality: swapped with field_rejected, the model learns the worse answers.", "chosen",
+        ("datasets[].type.field_rejected", "rl"), "type: {field_chosen: better}")] = None
+    field_rejected: Annotated[str | None, Setting("rl: dpo: the column with the worse answer.", "Every row must have it.", "rejected",
+                                                  ("datasets[].type.field_chosen", "rl"), "type: {field_rejected: worse}")] = None
+    prompt_format: Annotated[str | None, Setting(
+        "rl: how the prompt is written, with {prompt} and, where wanted, {system}. No chat template is applied.",
+        "Quality: it must be the layout that the model knows.", '"{prompt}"', ("datasets[].type.field_prompt", "rl"),
+        'type: {prompt_format: "<|user|>\\n{prompt}\\n<|assistant|>\\n"}')] = None
+    chosen_format: Annotated[str | None, Setting(
+        "rl: dpo: how the better answer is written, with {chosen}; the token that ends a turn belongs here.",
+        "Quality: keep it like rejected_format, or the layout alone tells the two apart.", '"{chosen}"',
+        ("datasets[].type.rejected_format", "rl"), 'type: {chosen_format: "{chosen}<|im_end|>"}')] = None
+    rejected_format: Annotated[str | None, Setting(
+        "rl: dpo: how the worse answer is written, with {rejected}.", "Quality: keep it like chosen_format.", '"{rejected}"',
+        ("datasets[].type.chosen_format", "rl"), 'type: {rejected_format: "{rejected}<|im_end|>"}')] = None
+    field_completion: Annotated[str | None, Setting("rl: kto: the column with the answer.", "Every row must have it.", "completion",
+                                                    ("datasets[].type.field_label", "rl"), "type: {field_completion: answer}")] = None
+    field_label: Annotated[str | None, Setting("rl: kto: the column with the verdict on the answer: true is good.",
+                                               "Quality: it decides which way a row pushes the model.", "label",
+                                               ("datasets[].type.field_completion", "rl"), "type: {field_label: thumbs_up}")] = None
+    completion_format: Annotated[str | None, Setting(
+        "rl: kto: how the answer is written, with {completion}.", "Quality: the token that ends a turn belongs here.", '"{completion}"',
+        ("datasets[].type.prompt_format", "rl"), 'type: {completion_format: "{completion}<|im_end|>"}')] = None
 
 
 class Dataset(Section):
@@ -18,8 +80,9 @@ class Dataset(Section):
     path: Annotated[str, Field(min_length=1), Setting(
         "Where the rows are: a local file or folder, or a dataset id on the Hub.",
         "Decides what the model learns; a thousand good rows beat a hundred thousand careless ones.", example="path: data/train.jsonl")]
-    type: Annotated[str | None, Setting(
-        "How a row is turned into a prompt and an answer: alpaca, chat_template, completion or input_output.",
+    type: Annotated[str | RowFormat | None, Setting(
+        "How a row is turned into a prompt and an answer: the name of a format (chat_template, alpaca, completion, input_output, ...), or the "
+        "format itself as a mapping. Rows that are token ids already (input_ids, attention_mask, labels) need none.",
         "Quality: it decides the prompt text and which tokens carry loss.", "chat_template", ("chat_template", "train_on_inputs"),
         "type: chat_template")] = None
     name: Annotated[str | None, Setting("The configuration (subset) of a Hub dataset.", "Decides which rows are read.")] = None
@@ -37,6 +100,14 @@ class Dataset(Section):
         "shards: 10")] = None
     shards_idx: Annotated[int | None, Field(ge=0), Setting("Which of the shards to keep, from 0.", "Decides which rows are kept.",
                                                            "0", ("shards",))] = None
+    preprocess_shards: Annotated[int | None, Field(gt=0), Setting(
+        "Cut the shuffled rows into this many equal parts and use all of them, one after the other.",
+        "None but the order of the rows: memory is bounded without it. Not looked at when `shards` is set.", "unset",
+        ("datasets[].shards", "seed", "shuffle_before_merging_datasets"), "preprocess_shards: 8")] = None
+    weight: Annotated[float | None, Field(gt=0, le=1), Setting(
+        "The share of the rows to use: they are shuffled and the first weight x rows are kept, at least one.",
+        "Quality: sets the mix between datasets. Speed: fewer rows to train on. It is a part of the rows, not a probability.",
+        "unset (all rows); 0.1-0.5 for a large general set beside a small special one", ("seed", "datasets[].shards"), "weight: 0.2")] = None
     field: Annotated[str | None, Setting("completion: the column that holds the text.", "Decides what is read.", "text")] = None
     field_messages: Annotated[str | None, Setting("chat_template: the column that holds the list of messages.",
                                                   "Decides what is read.", "messages (ShareGPT data: conversations)")] = None
@@ -52,12 +123,57 @@ class Dataset(Section):
     train_on_eos: Annotated[TrainOn | None, Setting(
         "chat_template: after which turns the end-of-turn token carries loss.",
         "Quality: with none the model never learns to stop.", "turn")] = None
+    train_on_eot: Annotated[TrainOn | None, Setting(
+        "chat_template: after which turns the tokens of `eot_tokens` carry loss.",
+        "Quality: with none the model never learns to end a turn.", "as train_on_eos", ("eot_tokens", "datasets[].train_on_eos"),
+        "train_on_eot: turn")] = None
+    message_field_training: Annotated[str | None, Setting(
+        "chat_template: the key of a message that says whether its turn is trained. Where a message has it, it decides alone.",
+        "Quality: learn the good answers of a conversation and only read the bad ones.", "unset; train or weight",
+        ("datasets[].roles_to_train", "datasets[].message_field_training_detail"), "message_field_training: train")] = None
+    message_field_training_detail: Annotated[str | None, Setting(
+        "chat_template: the key of a message that lists stretches of its text as {begin_offset, end_offset, train}, both ends included. "
+        "Only tokens of a stretch with train: true carry loss; a border inside a token is moved to the token's.",
+        "Quality: leaves out parts of an answer, such as a quotation.", "unset", ("datasets[].message_field_training",),
+        "message_field_training_detail: spans")] = None
+    split_thinking: Annotated[bool | None, Setting(
+        "chat_template: cut a reasoning block (<think>, <reasoning>, <|begin_of_thought|>) out of an answer and hand it to the template on "
+        "its own.", "Quality: needed when the template prints the reasoning itself; in another template the reasoning is lost.", "false",
+        ("datasets[].template_thinking_key", "chat_template"), "split_thinking: true")] = None
+    template_thinking_key: Annotated[str | None, Setting(
+        "chat_template: the name under which the template expects the reasoning of a turn.",
+        "Quality: under a name that the template does not know the reasoning is lost.", "reasoning_content",
+        ("datasets[].split_thinking", "datasets[].message_property_mappings"), "template_thinking_key: thinking")] = None
+    conversation: Annotated[str | None, Setting(
+        "alpaca_chat: the layout of the prompt, instead of chat: instruct, chatml or phi.", "Quality: it decides the prompt text.", "chat",
+        ("datasets[].type",), "conversation: chatml")] = None
+    field_chosen: Annotated[str | None, Setting(
+        "rl: dpo with a chat template: the column with the better answer.", "Quality: swapped with field_rejected, the model learns the worse "
+        "answers.", "chosen", ("datasets[].field_rejected", "rl"), "field_chosen: better")] = None
+    field_rejected: Annotated[str | None, Setting("rl: dpo with a chat template: the column with the worse answer.", "Every row must have it.",
+                                                  "rejected", ("datasets[].field_chosen", "rl"), "field_rejected: worse")] = None
     chat_template: Annotated[str | None, Setting("A chat template for this dataset alone.", "As the top-level chat_template.",
                                                  "unset", ("chat_template",))] = None
     chat_template_jinja: Annotated[str | None, Setting("The template's own text, for this dataset alone.", "As chat_template.")] = None
     drop_system_message: Annotated[bool | None, Setting(
         "chat_template: leave out the first message when it is a system message.",
         "Templates with a built-in system text then insert theirs.", "false")] = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _modern_names(cls, values: Any) -> Any:
+        """message_field_role and message_field_content are old spellings of entries of message_property_mappings."""
+        if not isinstance(values, dict) or not ({"message_field_role", "message_field_content"} & set(values)):
+            return values
+        kept = {key: value for key, value in values.items() if key not in ("message_field_role", "message_field_content")}
+        mapping = kept.get("message_property_mappings") or {}
+        old = {name: value for name in ("role", "content") if (value := values.get(f"message_field_{name}"))}
+        return {**kept, "message_property_mappings": {**old, **mapping}} if isinstance(mapping, dict) else kept
+
+    @property
+    def type_name(self) -> str:
+        """`type` as a name: "" when it is not written, "user_defined" for a format that is written as a mapping."""
+        return self.type if isinstance(self.type, str) else "user_defined" if self.type is not None else ""
 
 
 class DataSection(Section):
@@ -71,6 +187,15 @@ class DataSection(Section):
     dataset_prepared_path: Annotated[str | None, Setting(
         "The folder that caches tokenised rows.", "Speed: later starts skip tokenising. A changed input never hits an old cache.",
         "last_run_prepared", ("datasets",), "dataset_prepared_path: last_run_prepared")] = None
+    test_datasets: Annotated[list[Dataset] | None, Setting(
+        "The held-out rows, as datasets of their own, written like the entries of `datasets`. A folder or Hub dataset is read from its split "
+        "test unless `split` says otherwise.", "Those rows are not trained on; val_set_size must then be 0.",
+        "unset (val_set_size holds rows out)", ("val_set_size", "eval_sequence_len", "eval_steps", "eval_strategy"),
+        "test_datasets: [{path: data/test.jsonl, type: chat_template}]")] = None
+    shuffle_before_merging_datasets: Annotated[bool | None, Setting(
+        "With several datasets: shuffle (with `seed`) each of them before they are joined.",
+        "Quality: matters with shuffle_merged_datasets: false, where the datasets keep their order and their rows should not.", "false",
+        ("shuffle_merged_datasets", "seed"), "shuffle_before_merging_datasets: true")] = None
     shuffle_merged_datasets: Annotated[bool, Setting(
         "Shuffle the rows (with `seed`) before they are split and trained on.", "Quality: sorted data trains badly unless shuffled.",
         "true", ("seed",))] = True
@@ -82,6 +207,21 @@ class DataSection(Section):
         "The longest row, in tokens, and the length of a packed row.",
         "Memory of activations grows with it. Rows that are longer are left out, and counted.",
         "512-4096; not above the model's own limit", ("sample_packing", "micro_batch_size"), "sequence_len: 2048")] = 512
+    excess_length_strategy: Annotated[Literal["drop", "truncate", "raise"] | None, Setting(
+        "What happens to rows that are longer than sequence_len: drop leaves them out, truncate cuts off their end, raise stops at the first.",
+        "Quality: what is dropped is not learnt; what is cut is often the end of the answer, and with it the end-of-turn token. Both are "
+        "counted.", "drop", ("sequence_len", "min_sample_len", "eval_sequence_len"), "excess_length_strategy: raise")] = None
+    min_sample_len: Annotated[int | None, Field(ge=0), Setting(
+        "Rows with fewer tokens, prompt and answer together, are left out, and counted.", "Quality: keeps empty and broken rows out.",
+        "2 (when unset)", ("sequence_len", "excess_length_strategy"), "min_sample_len: 16")] = None
+    eval_sequence_len: Annotated[int | None, Field(gt=0), Setting(
+        "sequence_len for the rows of test_datasets. Rows that val_set_size holds out keep sequence_len.",
+        "Memory: longer held-out rows can take more than training.", "unset (sequence_len)",
+        ("test_datasets", "sequence_len", "excess_length_strategy"), "eval_sequence_len: 4096")] = None
+    dataset_exact_deduplication: Annotated[bool | None, Setting(
+        "Leave out rows whose tokens and labels are those of an earlier row. Training rows and test_datasets are looked through apart.",
+        "Quality: frequent rows are not learnt several times. They are counted.", "false", ("test_datasets", "val_set_size"),
+        "dataset_exact_deduplication: true")] = None
     sample_packing: Annotated[bool | None, Setting(
         "Lay several short rows end to end in one row of sequence_len tokens; they do not see each other.",
         "Speed: up to several times faster when rows are much shorter than sequence_len. Quality: none, as long as rows stay apart.",
@@ -89,6 +229,17 @@ class DataSection(Section):
     eval_sample_packing: Annotated[bool | None, Setting(
         "The same for the held-out rows.", "Speed of evaluation; the loss per token is the same.", "as sample_packing",
         ("sample_packing",))] = None
+    sample_packing_bin_size: Annotated[int | None, Field(gt=0), Setting(
+        "The most samples in one packed row.", "Speed: rows of very short samples stay partly empty when it is low.", "200",
+        ("sample_packing", "sequence_len"), "sample_packing_bin_size: 500")] = 200
+    sample_packing_group_size: Annotated[int | None, Field(gt=0), Setting(
+        "How many samples are packed together; samples of two groups never share a row.",
+        "Speed: small groups leave more rows partly empty.", "100000", ("sample_packing", "sample_packing_bin_size"),
+        "sample_packing_group_size: 50000")] = 100_000
+    sample_packing_sequentially: Annotated[bool | None, Setting(
+        "Fill packed rows in the order of the samples, and the next one as soon as a sample does not fit.",
+        "Quality: keeps an order that was planned. Speed: more of each row stays empty.", "false", ("sample_packing",),
+        "sample_packing_sequentially: true")] = None
     pad_to_sequence_len: Annotated[bool | None, Setting(
         "Fill every batch up to sequence_len.",
         "Memory and time become the same in every step; on a CPU the padding is wasted time.", "true with packing on a GPU",
@@ -96,5 +247,6 @@ class DataSection(Section):
     train_on_inputs: Annotated[bool, Setting(
         "Let the prompt carry loss too, not only the answer.", "Quality: the model also learns to write questions; rarely wanted.",
         "false", ("datasets",), "train_on_inputs: false")] = False
-    dataset_processes: Annotated[int | None, Field(gt=0), Setting(
-        "How many processes tokenise.", "Speed of preparation only.", "all cores", support=Support.UNDERSTOOD)] = None
+    dataset_num_proc: Annotated[int | None, Field(gt=0), Setting(
+        "How many processes tokenise. Small data is tokenised without any.", "Speed of preparation, and its memory; none on what is learnt.",
+        "unset (all cores)", ("dataset_prepared_path",), "dataset_num_proc: 8")] = None

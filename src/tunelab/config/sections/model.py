@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import Field
 
@@ -47,12 +47,30 @@ class ModelSection(Section):
         "A token that is new to the vocabulary gets a fresh, untrained embedding row: plain LoRA does not train it.",
         "unset", ("tokenizer_type", "lora_modules_to_save"), 'special_tokens: {pad_token: "<|endoftext|>"}')] = None
     chat_template: Annotated[str | None, Setting(
-        "The Jinja template that turns a conversation into one text: tokenizer_default, chatml, or jinja with chat_template_jinja.",
+        "The Jinja template that turns a conversation into one text: tokenizer_default, one that tunelab ships (chatml, llama3, gemma, qwen3, "
+        "...), tokenizer_default_fallback_NAME, or jinja with chat_template_jinja.",
         "Quality: use at inference exactly what was trained with; a model tuned on one template answers badly in another.",
         "tokenizer_default", ("datasets",), "chat_template: tokenizer_default")] = None
     chat_template_jinja: Annotated[str | None, Setting(
         "The template's own text, or the path of a file with it, when chat_template is jinja.",
         "As chat_template.", "unset", ("chat_template",))] = None
+    chat_template_kwargs: Annotated[dict[str, Any] | None, Setting(
+        "Variables for the chat template, for templates with switches such as enable_thinking.",
+        "Quality: they change the text of every row; use the same at inference.", "unset", ("chat_template", "datasets[].type"),
+        "chat_template_kwargs: {enable_thinking: false}")] = None
+    eot_tokens: Annotated[list[str] | None, Setting(
+        "The tokens that end a turn, where the template does not close turns with the end-of-text token. Each must be one token.",
+        "Quality: it decides whether the model learns to stop. Unset, tunelab looks which token the template prints after an answer.",
+        "unset (the end-of-text token)", ("datasets[].train_on_eot", "datasets[].train_on_eos", "chat_template"),
+        'eot_tokens: ["<end_of_turn>"]')] = None
+    tokens: Annotated[list[str] | None, Setting(
+        "New tokens for the tokenizer, each a row of its own in the embedding.",
+        "Memory: the embedding has to be trained for them. Quality: a new token needs many examples.", "unset; a few markers",
+        ("special_tokens", "added_tokens_overrides", "lora_modules_to_save"), "tokens: [<tool>, </tool>]")] = None
+    added_tokens_overrides: Annotated[dict[int, str] | None, Setting(
+        "New names for added tokens, by id: for the reserved ones that some models ship.",
+        "Memory: none, the embedding keeps its size. Quality: a reserved row may never have been trained.", "unset",
+        ("tokens", "special_tokens", "eot_tokens"), 'added_tokens_overrides: {128011: "<|tool|>"}')] = None
     load_in_8bit: Annotated[bool, Setting(
         "Hold the frozen base weights in 8-bit integers (bitsandbytes).",
         "Memory: half of 16-bit weights. Speed: a little slower. Quality: nearly the same.",

@@ -1,44 +1,105 @@
-"""The dataset formats: the `type` of a dataset names the function that turns its rows into tokens."""
+"""The dataset formats: the `type` of a dataset names the function that turns its rows into tokens.
+
+Rows of preference data become texts instead (`preference`), and those of reward models pairs of ids (`reward`).
+"""
 
 from __future__ import annotations
 
 import difflib
 from collections.abc import Mapping
 from types import MappingProxyType
+from typing import Any
 
-from tunelab.data.formats import alpaca, chat_template, completion, input_output
-from tunelab.data.formats.context import SHAREGPT_EDIT, Context, Format
+from tunelab.config.sections.data import Dataset, RowFormat
+from tunelab.data.formats import (
+    chat_template,
+    completion,
+    custom,
+    input_output,
+    instructions,
+    llama2_chat,
+    messages,
+    pretokenised,
+    reflection,
+    roleplay,
+)
+from tunelab.data.formats.context import SHAREGPT_EDIT, Context, Format, fitting_edit
+from tunelab.data.formats.instruction_types import INSTRUCTION_TYPES
+from tunelab.data.formats.preference import LOADERS
+from tunelab.data.formats.reward import REWARD_TYPES
 from tunelab.errors import DataError
 
-__all__ = ["FORMATS", "Context", "Format", "find_format", "known_types", "unknown_type_edit"]
+__all__ = ["COMMON_TYPES", "FORMATS", "Context", "Format", "find_format", "format_for", "known_types", "unknown_type_edit"]
 
-FORMATS: Mapping[str, Format] = MappingProxyType({
-    "alpaca": alpaca.tokenise,
-    **{f"alpaca:{style}": alpaca.tokenise for style in alpaca.STYLES},
+_MODULES: Mapping[str, Format] = {
+    **dict.fromkeys(INSTRUCTION_TYPES, instructions.tokenise),
     "chat_template": chat_template.tokenise,
     "completion": completion.tokenise,
     "input_output": input_output.tokenise,
+    "llama2_chat": llama2_chat.tokenise,
+    "metharme": roleplay.metharme,
+    "pygmalion": roleplay.pygmalion,
+}
+_LOADED = ("alpaca_chat", "alpaca_instruct", "alpaca_w_system", "chat_template", "completion", "context_qa", "input_output", "llama2_chat",
+           "metharme", "orcamini", "pygmalion")
+
+FORMATS: Mapping[str, Format] = MappingProxyType({
+    **_MODULES,
+    **{f"{name}.load": _MODULES[name] for name in _LOADED},
+    "reflection": reflection.tokenise,
+    **{f"reflection:{style}": reflection.tokenise for style in reflection.STYLES},
+    "messages": messages.tokenise,
 })
 """`type` -> format."""
 
 
+COMMON_TYPES = ("chat_template", "alpaca", "alpaca_chat", "alpaca_w_system", "gpteacher", "completion", "input_output", "a mapping of one's own")
+"""What a message names of the many types."""
+
+
 def known_types() -> tuple[str, ...]:
-    """The values of `type` that tunelab reads."""
+    """The values of `type` that tunelab trains on."""
     return tuple(FORMATS)
 
 
-def find_format(type_name: str, index: int) -> Format:
+def format_for(dataset: Dataset, index: int, values: Mapping[str, Any] | None) -> Format:
+    """The format that reads `datasets[index]`, whose first row holds `values` (None: it has no rows).
+
+    Rows that are token ids already need no type and are read whatever it says. Raises DataError with the edit when there is no type, or
+    none of that name.
+    """
+    if values is not None and pretokenised.is_pretokenised(values):
+        return pretokenised.tokenise
+    if dataset.type is not None and dataset.type != "":
+        return find_format(dataset.type, index)
+    fitting = fitting_edit(values) if values is not None else None
+    raise DataError("The dataset has no `type`, which says how a row becomes a prompt and an answer.", where=f"datasets[{index}].type",
+                    next_step=f"Its columns fit: {fitting}" if fitting else "Write: type: chat_template")
+
+
+def find_format(type_name: str | RowFormat, index: int) -> Format:
     """The format of `datasets[index].type`. Raises DataError with the edit when there is none of that name."""
+    if isinstance(type_name, RowFormat):
+        return custom.tokenise
     found = FORMATS.get(type_name)
-    if found is None:
-        raise DataError(f"type {type_name!r} is not known; known are {', '.join(FORMATS)}.", where=f"datasets[{index}].type",
-                        next_step=f"Write: {unknown_type_edit(type_name)}")
-    return found
+    if found is not None:
+        return found
+    where = f"datasets[{index}].type"
+    if type_name in REWARD_TYPES:
+        raise DataError(f"type {type_name} is for reward models, which this version does not train.", where=where,
+                        next_step="Use a type of plain rows, such as type: chat_template")
+    if any(type_name in types for types in LOADERS.values()):
+        raise DataError(f"type {type_name} reads preference data, and this version trains on plain rows only.", where=where,
+                        next_step="Use a type of plain rows, such as type: chat_template")
+    raise DataError(f"type {type_name!r} is not known; known are {', '.join(COMMON_TYPES)} and others.", where=where,
+                    next_step=f"Write: {unknown_type_edit(type_name)}")
 
 
 def unknown_type_edit(type_name: str) -> str:
     """The YAML that is most likely meant by a type that is not known."""
     if type_name.startswith(("sharegpt", "openhermes")):
         return SHAREGPT_EDIT
+    if ":load_" in type_name and (dotted := type_name.replace(":load_", ".load_")) in FORMATS:
+        return f"type: {dotted}"
     close = difflib.get_close_matches(type_name, FORMATS, n=1, cutoff=0.5)
     return f"type: {close[0] if close else 'chat_template'}"

@@ -1,88 +1,139 @@
 """`type: chat_template`: a conversation printed by a Jinja template; the turns of some roles carry loss.
 
-Where a turn's text stands in the printed conversation is found by printing the conversation again with other text in its
-place, so it works for any template. Labels follow Axolotl 0.21 token for token.
+Labels follow Axolotl 0.21 token for token.
 """
 
 from __future__ import annotations
 
-from bisect import bisect_left, bisect_right
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence, Set
 from dataclasses import dataclass
 
 from tunelab.config.sections.data import Dataset
 from tunelab.data.formats.context import Context
-from tunelab.data.formats.conversation import Turn, conversation, mapped_role, tools_of
+from tunelab.data.formats.conversation import Conversation, Mark, Turn, conversation, mapped_role, thinking_key
+from tunelab.data.formats.details import Stretch, trained_tokens
+from tunelab.data.formats.spans import NOWHERE, Part, Printed, span
+from tunelab.data.formats.turn_ends import NEAR, end_tokens, train_on
 from tunelab.data.sample import IGNORE, Row, Sample
 from tunelab.errors import ConfigError, TunelabError
 
-_STAND_INS = ("[[dummy_message]]", "zzdummymessagezz")
-"""Two texts that share neither first nor last character: what both prints have in common is not the turn's."""
-
-_END_WITHIN = 3
-"""The end-of-turn token counts as a turn's own when it comes at most this many tokens after it."""
+_NOT_VARIABLES = frozenset({"tokenize", "padding", "truncation", "max_length", "return_tensors", "return_dict", "continue_final_message",
+                            "return_assistant_tokens_mask", "tokenizer_kwargs", "sanitize_control_tokens", "chat_template", "conversation"})
+"""What transformers' own function would take for itself rather than hand to the template."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Printed:
-    """A conversation as text and tokens. `print` prints a changed conversation with the same template and tools."""
+@dataclass(slots=True)
+class _End:
+    """A kind of token that ends turns, after which turns it carries loss, and where the last one stood."""
 
-    turns: Sequence[Turn]
-    text: str
-    ids: Sequence[int]
-    offsets: Sequence[tuple[int, int]]
-    print: Callable[[Sequence[Turn]], str]
+    tokens: Set[int]
+    on: str
+    last: int | None = None
 
 
 def tokenise(row: Row, dataset: Dataset, context: Context) -> list[Sample]:
-    """One sample: the printed conversation, with loss on the turns to train and, by train_on_eos, on the tokens that end them.
+    """One sample: the printed conversation, with loss on the turns to train and, by train_on_eos and train_on_eot, on what ends them.
 
     Nothing is cut; an empty list of messages becomes an empty sample. Raises DataError when the row holds no conversation or the
     template refuses it, ConfigError when there is no template.
     """
-    template = context.template
-    if template is None:
-        raise ConfigError("The tokenizer has no chat template, and type: chat_template needs one.",
-                          where=f"datasets[{row.origin.dataset}].type", next_step="Set one: chat_template: chatml")
+    template = template_of(row, context)
     if row.values.get(dataset.field_messages or "messages") == []:
         return [Sample((), (), row.origin)]  # real data has empty conversations: left out as too short, and counted
-    turns, tools = conversation(row, dataset, template), tools_of(row)
+    talk = conversation(row, dataset, template)
     try:
-        printed = _print(turns, lambda some: context.tokenizer.render(some, template=template, tools=tools), context)
-        labels = _labels(printed, dataset, context)
+        printed = print_conversation(talk, dataset, context)
+        if context.longest is not None and len(printed.ids) > context.longest:
+            return [Sample(tuple(printed.ids), (IGNORE,) * len(printed.ids), row.origin)]
+        labels = _labels(printed, talk.marks, dataset, context)
     except TunelabError as error:
         error.where = error.where or str(row.origin)
         raise
     return [Sample(tuple(printed.ids), tuple(labels), row.origin)]
 
 
-def _print(turns: Sequence[Turn], printer: Callable[[Sequence[Turn]], str], context: Context) -> _Printed:
-    text = printer(turns)
-    ids, offsets = context.tokenizer.encode_with_offsets(text)
-    return _Printed(turns, text, ids, offsets, printer)
+def template_of(row: Row, context: Context) -> str:
+    """The template's text. Raises ConfigError when the tokenizer has none and the config names none."""
+    if context.template is None:
+        raise ConfigError("The tokenizer has no chat template, and type: chat_template needs one.",
+                          where=f"datasets[{row.origin.dataset}].type", next_step="Set one: chat_template: chatml")
+    reserved = sorted(_NOT_VARIABLES & context.variables.keys())
+    if reserved:
+        raise ConfigError(f"chat_template_kwargs holds {', '.join(reserved)}, which is no variable of a template.", where="chat_template_kwargs",
+                          next_step="Delete it.")
+    return context.template
 
 
-def _labels(printed: _Printed, dataset: Dataset, context: Context) -> list[int]:
-    roles = ["assistant"] if dataset.roles_to_train is None else [mapped_role(role, dataset) for role in dataset.roles_to_train]
-    on_end = dataset.train_on_eos or "turn"
-    ids, eos_id = printed.ids, context.tokenizer.eos_id
-    labels = [IGNORE] * len(ids)
-    last_end: int | None = None
-    for number, turn in enumerate(printed.turns):
-        trained = context.train_on_inputs or turn["role"] in roles
-        if not trained and on_end != "all":
+def print_conversation(talk: Conversation, dataset: Dataset, context: Context) -> Printed:
+    """A conversation as text and tokens. Raises DataError when the template refuses it."""
+    tokenizer = context.tokenizer
+
+    def printer(turns: Sequence[Turn]) -> str:
+        return tokenizer.render(turns, template=context.template, tools=talk.tools, variables=context.variables)
+
+    text = printer(talk.turns)
+    ids, starts, ends = tokenizer.encode_with_borders(text)
+    closing = end_tokens(context) | frozenset(() if tokenizer.eos_id is None else (tokenizer.eos_id,))
+    return Printed(talk.turns, text, ids, starts, ends, printer, thinking_key(dataset), closing)
+
+
+def _labels(printed: Printed, marks: tuple[Mark, ...], dataset: Dataset, context: Context) -> list[int]:
+    roles = {"assistant"} if dataset.roles_to_train is None else {mapped_role(role, dataset) for role in dataset.roles_to_train}
+    on_eot, on_eos = train_on(dataset, context)
+    eos_id = context.tokenizer.eos_id
+    ends = (_End(end_tokens(context), on_eot), _End(frozenset(() if eos_id is None else (eos_id,)), on_eos))
+    labels = [IGNORE] * len(printed.ids)
+    for number, (turn, mark) in enumerate(zip(printed.turns, marks, strict=True)):
+        trained = _is_trained(turn, mark, roles, context)
+        if not trained and all(end.on != "all" for end in ends):
             continue
-        start, end = (-1, -1) if _is_skipped(number, turn, context) else _span(printed, number)
-        if trained and start != -1:
-            labels[start:end] = ids[start:end]
-        closing = _closing_token(ids, eos_id, end)
-        if closing is not None:
-            last_end = closing
-            if on_end == "all" or (on_end == "turn" and trained):
-                labels[closing] = ids[closing]
-    if on_end == "last" and last_end is not None:
-        labels[last_end] = ids[last_end]
+        behind = _train_turn(printed, number, mark, trained, labels, context)
+        for end in ends:
+            closing = _closing(printed.ids, end.tokens, behind)
+            if closing is not None:
+                end.last = closing
+                if end.on == "all" or (end.on == "turn" and trained):
+                    labels[closing] = printed.ids[closing]
+    for end in ends:
+        if end.on == "last" and end.last is not None:
+            labels[end.last] = printed.ids[end.last]
     return labels
+
+
+def _is_trained(turn: Turn, mark: Mark, roles: Set[str], context: Context) -> bool:
+    """The message's own word first, then its marked parts, then the config."""
+    if mark.trained is not None:
+        return mark.trained
+    if mark.content is not None or mark.reasoning is not None:
+        return bool(mark.content) or bool(mark.reasoning)
+    return context.train_on_inputs or turn["role"] in roles
+
+
+def _train_turn(printed: Printed, number: int, mark: Mark, trained: bool, labels: list[int], context: Context) -> int:
+    """Put the labels of one turn; returns the token behind it, -1 when it prints nothing."""
+    turn = printed.turns[number]
+    if _is_skipped(number, turn, context):
+        return -1
+    reasoned = turn.get(printed.thinking) is not None
+    part = Part.CONTENT if reasoned and (mark.content or mark.reasoning) else Part.WHOLE
+    start, end = span(printed, number, part)
+    if trained and start != -1:
+        if mark.content:
+            _train_parts(printed, str(turn.get("content", "")), mark.content, start, labels, context)
+        elif not mark.reasoning:
+            labels[start:end] = printed.ids[start:end]
+    if trained and mark.reasoning and reasoned:
+        at, _ = span(printed, number, Part.REASONING)
+        if at != NOWHERE[0]:
+            _train_parts(printed, str(turn[printed.thinking]), mark.reasoning, at, labels, context)
+    return end
+
+
+def _train_parts(printed: Printed, text: str, stretches: tuple[Stretch, ...], start: int, labels: list[int], context: Context) -> None:
+    """Labels for the marked parts of a text whose first token stands at `start`."""
+    for place in trained_tokens(text, stretches, context.tokenizer):
+        if start + place < len(labels):
+            labels[start + place] = printed.ids[start + place]
 
 
 def _is_skipped(number: int, turn: Turn, context: Context) -> bool:
@@ -90,44 +141,11 @@ def _is_skipped(number: int, turn: Turn, context: Context) -> bool:
     return number == 0 and turn["role"] == "system" and any("mistral" in part.lower() for part in context.tokenizer.folder.parts[-3:])
 
 
-def _span(printed: _Printed, number: int) -> tuple[int, int]:
-    """The tokens [start, end) that hold anything of a turn's text; (-1, -1) when it prints nothing."""
-    turn = printed.turns[number]
-    start, end = len(printed.text), 0
-    for stand_in in _STAND_INS:
-        # Other keys of an assistant's turn (reasoning, tool calls) are the model's own words too: without them they are in the span.
-        other = {"role": turn["role"], "content": stand_in} if turn["role"] == "assistant" else {**turn, "content": stand_in}
-        text = printed.print([*printed.turns[:number], other, *printed.turns[number + 1:]])
-        if text == printed.text:
-            continue  # the turn's text is the stand-in itself; the other one tells
-        prefix = _shared_start(printed.text, text)
-        suffix = _shared_start(printed.text[prefix:][::-1], text[prefix:][::-1])
-        start, end = min(start, prefix), max(end, len(printed.text) - suffix)
-    first = bisect_right([token_end for _, token_end in printed.offsets], start)
-    behind = bisect_left([token_start for token_start, _ in printed.offsets], end)
-    return (first, behind) if start < end and first < behind else (-1, -1)
+def _closing(ids: Sequence[int], tokens: Set[int], behind: int) -> int | None:
+    """Where the token stands that closes a turn before `behind`; None when none is near.
 
-
-def _shared_start(one: str, other: str) -> int:
-    """How many characters two texts have in common at their start."""
-    shared, limit = 0, min(len(one), len(other))
-    while shared < limit:
-        middle = (shared + limit + 1) // 2
-        if one[shared:middle] == other[shared:middle]:
-            shared = middle
-        else:
-            limit = middle - 1
-    return shared
-
-
-def _closing_token(ids: Sequence[int], eos_id: int | None, end: int) -> int | None:
-    """Where the end-of-turn token stands that closes a turn ending at `end`; None when none is near.
-
-    For a turn that printed nothing `end` is -1, and the search begins with the very last token: one found there is none.
+    For a turn that printed nothing `behind` is -1, and the search begins with the very last token: one found there is none.
     """
-    if end == -1 and ids and ids[-1] == eos_id:
+    if behind == -1 and ids and ids[-1] in tokens:
         return None
-    for index in range(max(end, 0), min(end + _END_WITHIN + 1, len(ids))):
-        if ids[index] == eos_id:
-            return index
-    return None
+    return next((place for place in range(max(behind, 0), min(behind + NEAR + 1, len(ids))) if ids[place] in tokens), None)

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from tunelab.config.sections.data import Dataset
 from tunelab.data.formats.context import Context, require_columns, text_of
+from tunelab.data.formats.encoding import encode
 from tunelab.data.sample import Row, Sample
 
 MAX_PIECES = 64
@@ -20,9 +21,7 @@ def tokenise(row: Row, dataset: Dataset, context: Context) -> list[Sample]:
     if not text:
         return []
     tokenizer, length = context.tokenizer, context.sequence_len
-    ids = tokenizer.encode_truncated(text, MAX_PIECES * length)
-    if tokenizer.eos_id is not None and ids[-1:] != [tokenizer.eos_id] and len(ids) < MAX_PIECES * length:
-        ids.append(tokenizer.eos_id)
+    ids = encode(text, tokenizer, MAX_PIECES * length, ends=1)
     pieces = [tuple(ids[start:start + length]) for start in range(0, len(ids), length)]
     return [Sample(piece, piece, row.origin) for piece in pieces]
 

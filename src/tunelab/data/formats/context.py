@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from tunelab.config.sections.data import Dataset
@@ -12,18 +13,37 @@ from tunelab.data.tokenizer import TextTokenizer
 from tunelab.errors import DataError
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, eq=False)
 class Context:
-    """The run's part of the question how a row becomes tokens. `template` is the chat template's text, already resolved."""
+    """The run's part of the question how a row becomes tokens. `template` is the chat template's text, already resolved, and
+    `template_name` what the config calls it.
+
+    `eot_tokens` is None when the config names none; `variables` are the chat template's own switches (chat_template_kwargs). Rows of more
+    than `longest` tokens are left out, so that a format need not look for their labels.
+    """
 
     tokenizer: TextTokenizer
     sequence_len: int
     train_on_inputs: bool = False
     template: str | None = None
+    eot_tokens: tuple[str, ...] | None = None
+    variables: Mapping[str, Any] = field(default_factory=dict)
+    template_name: str | None = None
+    longest: int | None = None
+
+    @property
+    def fingerprint(self) -> str | None:
+        """The template and what goes with it, for the key of a cache: another text wherever rows may become other tokens."""
+        if self.eot_tokens is None and not self.variables and self.template_name is None:
+            return self.template
+        return json.dumps([self.template, self.template_name, self.eot_tokens, self.variables], sort_keys=True, default=str)
 
 
 Format = Callable[[Row, Dataset, Context], list[Sample]]
 """One row -> its samples (none, one, or several for long plain text). Raises DataError for a row it cannot read."""
+
+PRETOKENISED = ("input_ids", "attention_mask", "labels")
+"""The columns of rows that are token ids already; they need no `type`."""
 
 SHAREGPT_EDIT = "type: chat_template, field_messages: conversations, message_property_mappings: {role: from, content: value}"
 """The edit for conversations whose messages hold `from` and `value`."""
@@ -50,6 +70,12 @@ def text_of(row: Row, column: str, *, optional: bool = False) -> str:
     return value
 
 
+def printed(row: Row, column: str) -> str:
+    """What stands in a column of a prompt: text, or a number as it is written. Raises DataError for anything else."""
+    value = row.values.get(column)
+    return str(value) if isinstance(value, (int, float)) else text_of(row, column)
+
+
 def suggestion(values: Mapping[str, Any], type_name: str = "") -> str:
     """The edit that fits the columns of a row, as a sentence."""
     edit = fitting_edit(values)
@@ -71,6 +97,8 @@ def fitting_edit(values: Mapping[str, Any]) -> str | None:
             return SHAREGPT_EDIT.replace("conversations", column)
         if isinstance(first, dict):
             return "type: chat_template" if column == "messages" else f"type: chat_template, field_messages: {column}"
+    if all(isinstance(values.get(column), list) for column in PRETOKENISED):
+        return "no type at all (the rows are token ids already)"
     if "instruction" in values and "output" in values:
         return "type: alpaca"
     if isinstance(values.get("segments"), list):

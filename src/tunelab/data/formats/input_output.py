@@ -28,7 +28,7 @@ def tokenise(row: Row, dataset: Dataset, context: Context) -> list[Sample]:
 
 
 def _segment(segment: Any, number: int, row: Row) -> tuple[str, bool]:
-    if not isinstance(segment, dict) or not isinstance(segment.get("text"), str) or not isinstance(segment.get("label"), bool):
+    if not isinstance(segment, dict) or not isinstance(segment.get("text"), str) or not isinstance(segment.get("label"), (bool, int)):
         raise DataError(f"Segment {number} is not an object with `text` (text) and `label` (true or false).", where=str(row.origin),
                         next_step='Write each segment as {"label": true, "text": "..."}.')
-    return segment["text"], segment["label"]
+    return segment["text"], bool(segment["label"])

@@ -19,16 +19,16 @@ _MESSAGES_KEYS = ("field_messages", "message_property_mappings", "chat_template"
 _ORDINALS = {2: "half", 3: "third", 4: "quarter", 5: "fifth", 6: "sixth", 7: "seventh", 8: "eighth", 9: "ninth", 10: "tenth"}
 
 
-@rule("TL301", Severity.BLOCKED, title="A dataset without a type",
-      why="Nothing says how a row becomes a prompt and an answer. Axolotl then takes the rows for token ids that are computed already; this "
-          "version does not read such rows.",
+@rule("TL301", Severity.WARNING, title="A dataset without a type",
+      why="Nothing says how a row becomes a prompt and an answer. That is right only for rows that are token ids already (input_ids, "
+          "attention_mask and labels); any others are refused when the data is read.",
       bad="datasets: [{path: data/train.jsonl}]", good="datasets: [{path: data/train.jsonl, type: chat_template}]")
 def no_type(context: Context) -> Iterator[Finding]:
     """datasets[].type is not written."""
     for index, dataset in enumerate(context.config.data.datasets):
         if dataset.type is None:
-            yield context.finding(f"`datasets[{index}]` has no `type`: nothing says how its rows become prompts and answers.",
-                                  "datasets", index, "type", expected="one of " + ", ".join(_types()), fix="type: chat_template")
+            yield context.finding(f"`datasets[{index}]` has no `type`: its rows have to be token ids already (input_ids, attention_mask, labels).",
+                                  "datasets", index, "type", expected=_common(), fix="type: chat_template")
 
 
 @rule("TL302", Severity.ERROR, safe=True, title="A dataset type that is not known",
@@ -49,7 +49,7 @@ def unknown_type(context: Context) -> Iterator[Finding]:
                                   "`value`, which chat_template reads.", *place, expected="chat_template", fix=SHAREGPT_FIX)
         elif name in names("rl_types" if context.raw.truthy("rl") else "sft_types"):
             yield context.finding(f"`type: {name}` is a type of the dialect that this version does not read yet.", *place,
-                                  expected="one of " + ", ".join(known), severity=Severity.BLOCKED)
+                                  expected=_common(), severity=Severity.BLOCKED)
         elif context.raw.text("rl") in ("grpo", "gdpo", "ebft") or name.startswith(("axolotl.", "diffusion_decision")):
             yield context.finding(f"`type: {name}` names code of its own (a function that turns rows), which this version does not run.",
                                   *place, severity=Severity.BLOCKED)
@@ -59,7 +59,7 @@ def unknown_type(context: Context) -> Iterator[Finding]:
         else:
             close = difflib.get_close_matches(name, [*known, *names("sft_types"), *names("rl_types")], n=1, cutoff=0.6)
             hint = f" Did you mean `{close[0]}`?" if close else ""
-            yield context.finding(f"`type: {name}` is not known.{hint}", *place, expected="one of " + ", ".join(known),
+            yield context.finding(f"`type: {name}` is not known.{hint}", *place, expected=_common(),
                                   fix=f"type: {close[0] if close else 'chat_template'}", safe=False)
 
 
@@ -168,6 +168,12 @@ def _unread(dataset: Dataset) -> Iterator[tuple[str, str]]:
         yield "conversation", "type: alpaca_chat"
     if dataset.shards is None and dataset.shards_idx is not None:
         yield "shards_idx", listed(["shards"])
+
+
+def _common() -> str:
+    from tunelab.data.formats import COMMON_TYPES
+
+    return f"one of {', '.join(COMMON_TYPES)}, ..."
 
 
 def _types() -> tuple[str, ...]:

@@ -1,0 +1,100 @@
+"""Some rows of a dataset to encoded samples: tokenised, and those left out that are too long, too short, or teach nothing.
+
+This is the work that processes share; nothing in here depends on the other rows.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from tunelab.config.sections.data import Dataset
+from tunelab.data.counts import EXAMPLES, Tally
+from tunelab.data.formats import Context, Format, completion
+from tunelab.data.sample import Row, Sample
+from tunelab.data.samples import Samples, encode
+from tunelab.errors import DataError
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """All there is to know about the rows of one dataset. `longest` and `shortest` are in tokens; `excess` is what happens to longer
+    rows: drop, truncate or raise."""
+
+    dataset: Dataset
+    context: Context
+    tokenise: Format
+    longest: int
+    shortest: int
+    excess: str
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """What some rows became. `samples` are those to use. `rows` and `used` have an entry for every sample that was made: the number of its
+    row in the dataset, and whether it is one of them."""
+
+    samples: Samples
+    rows: Any
+    used: Any
+    tally: Tally
+
+
+def make_part(work: Work, rows: Sequence[Row], numbers: Sequence[int]) -> Part:
+    """Tokenise some rows; `numbers` are their numbers in the dataset. Raises DataError for a row that cannot be read."""
+    import numpy as np
+
+    tally, kept = Tally(read=len(rows)), list[Sample]()
+    made: list[int] = []
+    used: list[bool] = []
+    for row, number in zip(rows, numbers, strict=True):
+        samples = _samples(row, work)
+        for sample in samples:
+            chosen, tally = _judge(sample, work, tally)
+            kept += [chosen] if chosen is not None else []
+            made.append(number)
+            used.append(chosen is not None)
+        if not samples:
+            tally = replace(tally, too_short=tally.too_short + 1)
+        elif work.tokenise is completion.tokenise and completion.was_cut(samples, work.context):
+            tally = replace(tally, cut=tally.cut + 1)
+    return Part(encode(kept), np.array(made, dtype=np.int64), np.array(used, dtype=np.bool_), tally)
+
+
+def _samples(row: Row, work: Work) -> list[Sample]:
+    try:
+        return work.tokenise(row, work.dataset, work.context)
+    except (UnicodeEncodeError, TypeError) as error:
+        if _is_text(row):
+            raise
+        raise DataError("This row holds half of a surrogate pair (such as \\ud83d on its own), which is no character and cannot be tokenised.",
+                        where=str(row.origin), next_step="Mend the text, or leave the row out.") from error
+
+
+def _is_text(row: Row) -> bool:
+    try:
+        json.dumps(row.values, ensure_ascii=False, default=repr).encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _judge(sample: Sample, work: Work, tally: Tally) -> tuple[Sample | None, Tally]:
+    """The sample as it is used, or None; and the tally with it."""
+    length, origin = len(sample.input_ids), sample.origin
+    if length < work.shortest:
+        return None, replace(tally, too_short=tally.too_short + 1)
+    if length > work.longest:
+        if work.excess == "raise":
+            raise DataError(f"This row has {length} tokens, and at most {work.longest} are allowed (excess_length_strategy: raise).",
+                            where=str(origin), next_step=f"Shorten or leave out the row, or raise sequence_len to {length}.")
+        if work.excess == "drop":
+            return None, replace(tally, too_long=tally.too_long + 1, longest=max(tally.longest, length),
+                                 first_long=tally.first_long or length, long=(*tally.long, origin)[:EXAMPLES])
+        sample = Sample(sample.input_ids[:work.longest], sample.labels[:work.longest], origin)
+        tally = replace(tally, truncated=tally.truncated + 1, shortened=(*tally.shortened, origin)[:EXAMPLES])
+    if not sample.supervised:
+        return None, replace(tally, without_label=tally.without_label + 1, silent=(*tally.silent, origin)[:EXAMPLES])
+    return sample, tally
