@@ -35,7 +35,7 @@ _TAIL = 12
 _MANY = 2**26
 """From so many tokens on (256 MiB) they stay on disk. Fewer are read, so that nothing done to the file later can touch them."""
 
-_ARRAYS = ("starts", "supervised", "places", "odd_at", "odd_label", "order")
+_ARRAYS = ("starts", "learnt", "places", "odd_at", "odd_label", "order")
 
 
 def key_of(options: Any, tokenizer: str, contents: Sequence[str], templates: Sequence[str | None]) -> str:

@@ -17,14 +17,14 @@ from tunelab.data.sample import IGNORE, Origin, Sample
 class Samples(Sequence[Sample]):
     """Samples as numpy arrays; a sequence of Sample in the order of `order`.
 
-    `tokens`: (tokens,) int32, coded as above. `starts`: (n + 1,) int64, where each sample begins. `supervised`: (n,) int32.
+    `tokens`: (tokens,) int32, coded as above. `starts`: (n + 1,) int64, where each sample begins. `learnt`: (n,) int32, tokens with loss.
     `places`: (n, 3) int64: index into `datasets`, into `files`, row. `odd_at`, `odd_label`: tokens with another label, by place.
     `order`: which of the n samples stand in this sequence, and where.
     """
 
     tokens: Any
     starts: Any
-    supervised: Any
+    learnt: Any
     places: Any
     files: tuple[str, ...]
     odd_at: Any
@@ -64,6 +64,10 @@ class Samples(Sequence[Sample]):
         """How many tokens each sample has, (n,) int64."""
         return self.starts[self.order + 1] - self.starts[self.order]
 
+    def supervised(self) -> Any:
+        """How many tokens of each sample carry loss, as `Sample.supervised` counts them, (n,) int32."""
+        return self.learnt[self.order]
+
     def raw(self, index: int) -> bytes:
         """The bytes that tell a sample's ids and labels: equal exactly when both are."""
         number = int(self.order[index])
@@ -102,7 +106,7 @@ def encode(samples: Sequence[Sample]) -> Samples:
     number = {file: index for index, file in enumerate(files)}
     places = [(sample.origin.dataset, number[sample.origin.file], sample.origin.row) for sample in samples]
     return Samples(
-        tokens=np.where(labels == IGNORE, ~ids, ids), starts=starts, supervised=_supervised(labels, starts),
+        tokens=np.where(labels == IGNORE, ~ids, ids), starts=starts, learnt=_learnt(labels, starts),
         places=np.array(places, dtype=np.int64).reshape(len(samples), 3), files=files, odd_at=odd.astype(np.int64),
         odd_label=labels[odd], order=np.arange(len(samples), dtype=np.int64))
 
@@ -125,13 +129,13 @@ def join(parts: Sequence[Samples], tokens: Any = None) -> Samples:
     count = sum(len(part.starts) - 1 for part in parts)
     return Samples(
         tokens=joined([part.tokens for part in parts], np.int32) if tokens is None else tokens, starts=np.concatenate(starts),
-        supervised=joined([part.supervised for part in parts], np.int32),
+        learnt=joined([part.learnt for part in parts], np.int32),
         places=np.concatenate(places) if places else np.zeros((0, 3), np.int64), files=files,
         odd_at=joined([part.odd_at + shift for part, shift in zip(parts, shifts, strict=False)], np.int64),
         odd_label=joined([part.odd_label for part in parts], np.int32), order=np.arange(count, dtype=np.int64))
 
 
-def _supervised(labels: Any, starts: Any) -> Any:
+def _learnt(labels: Any, starts: Any) -> Any:
     """Tokens with loss per sample, the first token left out: nothing comes before it to predict it from."""
     import numpy as np
 

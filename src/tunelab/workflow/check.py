@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from tunelab.config.finding import Finding, errors_of, stops_of
+from tunelab.config.finding import Finding, Severity, errors_of, stops_of
 from tunelab.config.mend import mend
 from tunelab.config.selection import choose
-from tunelab.errors import UsageError
+from tunelab.errors import ConfigError, UsageError
 from tunelab.facts.machine import Machine, read_machine
 from tunelab.planning.rules import Rule, all_rules
 from tunelab.runs.store import write_text
@@ -45,9 +46,23 @@ def check(path: str, select: Sequence[str] = (), ignore: Sequence[str] = (), *, 
 
 
 def check_all(paths: Sequence[str], select: Sequence[str] = (), ignore: Sequence[str] = ()) -> tuple[Checked, ...]:
-    """Check several configs; the machine is looked at once."""
+    """Check several configs; the machine is looked at once. Of several, a file that is no YAML mapping is a finding (TL100) and the others
+    are checked all the same; a single one raises as `check` does."""
     machine = read_machine()
-    return tuple(check(path, select, ignore, machine=machine) for path in paths)
+    if len(paths) == 1:
+        return (check(paths[0], select, ignore, machine=machine),)
+    _known(select, ignore)
+    return tuple(_check_or_say(path, select, ignore, machine) for path in paths)
+
+
+def _check_or_say(path: str, select: Sequence[str], ignore: Sequence[str], machine: Machine) -> Checked:
+    try:
+        return check(path, select, ignore, machine=machine)
+    except ConfigError as error:
+        place = re.search(r":(\d+)(?::(\d+))?$", str(error.where or ""))
+        line, column = (int(place[1]), int(place[2] or 1)) if place else (None, None)
+        finding = Finding("TL100", Severity.ERROR, error.message, "", line, column, fix=error.next_step or "")
+        return Checked(path, False, False, (finding,))
 
 
 def fix(path: str, select: Sequence[str] = (), ignore: Sequence[str] = (), *, unsafe: bool = False) -> Fixed:

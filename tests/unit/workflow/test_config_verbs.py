@@ -11,7 +11,7 @@ from tunelab.config import Severity, read_config
 from tunelab.errors import FolderError, UsageError
 from tunelab.planning.rules import all_rules
 from tunelab.planning.starter import Hardware, Method
-from tunelab.workflow.check import check, fix
+from tunelab.workflow.check import check, check_all, fix
 from tunelab.workflow.diff import diff
 from tunelab.workflow.init import init
 
@@ -109,3 +109,12 @@ def test_codes_that_do_not_exist_are_refused(tmp_path: Path) -> None:
     (tmp_path / "c.yml").write_text(OLD, encoding="utf-8")
     with pytest.raises(UsageError, match="XY"):
         check(str(tmp_path / "c.yml"), select=["XY1"])
+
+
+def test_of_several_files_a_broken_one_does_not_hide_the_others(tmp_path: Path) -> None:
+    (tmp_path / "a.yml").write_text("a: 1\n  b: [", encoding="utf-8")
+    (tmp_path / "b.yml").write_text(OLD, encoding="utf-8")
+    broken, missing, other = check_all([str(tmp_path / "a.yml"), str(tmp_path / "c.yml"), str(tmp_path / "b.yml")])
+    assert [one.code for one in broken.findings] == ["TL100"] and broken.findings[0].line == 2
+    assert missing.findings[0].message == "No such file." and not missing.ok
+    assert any(one.code == "TL302" for one in other.findings)

@@ -15,6 +15,9 @@ def _found_while_reading(context: Context) -> Iterator[Finding]:
 
 
 _PAGES: tuple[tuple[str, Severity, str, str, str | tuple[str, ...], str], ...] = (
+    ("TL100", Severity.ERROR, "Not a config",
+     "The file is not there, is no UTF-8 text, is no YAML, or its top level is no mapping: there is nothing to check. Said as a finding when "
+     "several files are checked in one call.", "- base_model: a list", "base_model: a mapping"),
     ("TL101", Severity.ERROR, "Not a setting",
      "Axolotl drops a name that it does not know without a word, at every level, and the run goes on as if the line were not there.",
      ("learning_rat: 0.0003", "datasets: [{path: a.jsonl, type: alpaca, sharts: 2}]"), "learning_rate: 0.0003"),
