@@ -134,7 +134,8 @@ class ChunkedEncoder:
         if self._model is not None and word.isascii() and word not in self._added:
             found = self._model.tokenize(word.translate(_BYTES))
             ends = tuple(accumulate(len(token.value) for token in found))
-            return tuple(token.id for token in found), (0, *ends[:-1]), ends
+            if ends and ends[-1] == len(word):  # otherwise it has a byte that the vocabulary does not
+                return tuple(token.id for token in found), (0, *ends[:-1]), ends
         encoding = self._backend.encode(word, add_special_tokens=False)
         starts, ends = zip(*encoding.offsets, strict=True) if encoding.ids else ((), ())
         return tuple(encoding.ids), starts, ends

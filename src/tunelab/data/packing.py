@@ -58,8 +58,8 @@ def fewest_rows(lengths: Sequence[int], capacity: int) -> int:
 
     ordered = np.sort(np.asarray(lengths, dtype=np.int64))
     sums = np.concatenate([np.zeros(1, np.int64), np.cumsum(ordered)])
-    found = -(-int(sums[-1]) // capacity)
     half = int(np.searchsorted(ordered, capacity // 2, side="right"))
+    found = max(-(-int(sums[-1]) // capacity), len(ordered) - half)
     for least in np.unique(ordered[:half]).tolist():
         start, wide = int(np.searchsorted(ordered, least)), int(np.searchsorted(ordered, capacity - least, side="right"))
         room = (wide - half) * capacity - int(sums[wide] - sums[half])

@@ -61,7 +61,7 @@ def end_tokens(tokenizer: TextTokenizer, config: Config | None = None) -> frozen
 def sizes(samples: Sequence[Sample]) -> tuple[tuple[int, ...], tuple[int, ...]]:
     """How many tokens each sample has, and how many of them carry loss."""
     if isinstance(samples, Samples):
-        return tuple(samples.lengths().tolist()), tuple(samples.supervised[samples.order].tolist())
+        return tuple(samples.lengths().tolist()), tuple(samples.supervised().tolist())
     return tuple(len(sample.input_ids) for sample in samples), tuple(sample.supervised for sample in samples)
 
 

@@ -23,6 +23,8 @@ from tunelab.data.parts import Part, Work, make_part
 from tunelab.data.sample import Row
 from tunelab.errors import RunError, TunelabError
 
+_PROGRAM = ("-P", "-m", "tunelab.data.worker")
+
 AHEAD = 3
 """Tasks for each process that are under way or done and not yet collected."""
 
@@ -52,8 +54,10 @@ def made_parts(tasks: Iterable[Task], works: Sequence[Work], processes: int) -> 
     idle: SimpleQueue[subprocess.Popen[bytes]] = SimpleQueue()
     pending: deque[tuple[Task, Future[Part]]] = deque()
     threads = ThreadPoolExecutor(2 * processes)
-    started = [_start() for _ in range(processes)]
+    started: list[subprocess.Popen[bytes]] = []
     try:
+        for _ in range(processes):
+            started.append(_start())
         known = pickle.dumps(list(works), protocol=pickle.HIGHEST_PROTOCOL)
         for process in started:
             threads.submit(_introduce, process, known, idle)
@@ -76,8 +80,10 @@ def made_parts(tasks: Iterable[Task], works: Sequence[Work], processes: int) -> 
 def _start() -> subprocess.Popen[bytes]:
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path), "TOKENIZERS_PARALLELISM": "false",
                    "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
-    return subprocess.Popen([sys.executable, "-P", "-m", "tunelab.data.worker"], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-                            env=environment)
+    try:
+        return subprocess.Popen([sys.executable, *_PROGRAM], stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment)
+    except OSError as error:
+        raise RunError(f"No process to tokenise rows can be started: {error}.", next_step="Do without: dataset_num_proc: 1") from error
 
 
 def _introduce(process: subprocess.Popen[bytes], works: bytes, idle: SimpleQueue[subprocess.Popen[bytes]]) -> None:

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tunelab.data.packing import pack, plan_epoch
+from tunelab.data.packing import PackingLimits, fewest_rows, pack, plan_epoch
 from tunelab.data.sample import IGNORE, Origin, Sample
 
 LENGTHS = st.lists(st.integers(1, 64), max_size=200)
@@ -37,6 +37,44 @@ def test_a_full_row_is_found_when_there_is_one() -> None:
 def test_epochs_and_seeds_differ() -> None:
     lengths = [1 + index % 40 for index in range(200)]
     assert len({str(pack(lengths, 64, seed, epoch)) for seed in (1, 2) for epoch in (0, 1, 2)}) == 6
+
+
+SHAREGPT = (8, 129, 229, 305, 371, 443, 523, 608, 693, 777, 881, 994, 1112, 1239, 1366, 1500, 1631, 1766, 1894, 1985, 2048)
+"""Twentieths of the lengths of real conversations (ShareGPT, with the tokenizer of SmolLM2) of at most 2048 tokens."""
+
+
+@pytest.mark.parametrize("capacity", [2048, 3072, 4096, 8192, 16384])
+def test_rows_are_full(capacity: int) -> None:
+    places = np.random.default_rng(1).random(10_000) * (len(SHAREGPT) - 1)
+    lengths = np.interp(places, range(len(SHAREGPT)), SHAREGPT).astype(int).tolist()
+    rows = pack(lengths, capacity, 42, 0)
+    assert -(-sum(lengths) // capacity) / len(rows) >= 0.995
+
+
+@given(LENGTHS, st.integers(64, 100))
+def test_no_packing_has_fewer_rows_than_the_bound(lengths: list[int], capacity: int) -> None:
+    bound = fewest_rows(lengths, capacity)
+    assert -(-sum(lengths) // capacity) <= bound <= len(pack(lengths, capacity, 0, 0)) <= 2 * bound
+
+
+def test_the_bound_knows_rows_that_cannot_be_shared() -> None:
+    assert fewest_rows([6] * 5, 10) == 5
+    assert fewest_rows([6] * 5 + [4] * 5, 10) == 5
+    assert fewest_rows([7, 7, 4], 10) == 3
+    assert fewest_rows([], 10) == 0
+
+
+@given(LENGTHS, st.integers(1, 6), st.integers(1, 50), st.booleans())
+def test_limits_are_kept(lengths: list[int], most: int, group: int, in_order: bool) -> None:
+    rows = pack(lengths, 64, 5, 2, PackingLimits(most, group, in_order))
+    assert sorted(index for row in rows for index in row) == list(range(len(lengths)))
+    assert all(sum(lengths[index] for index in row) <= 64 for row in rows)
+    drawn = np.random.default_rng([5, 2]).permutation(len(lengths)).tolist()
+    assert all(len({drawn.index(index) // group for index in row}) == 1 for row in rows)
+    if in_order:
+        assert [index for row in rows for index in row] == drawn
+    else:
+        assert all(len(row) <= most for row in rows)
 
 
 @pytest.mark.parametrize("length", [0, 11])
