@@ -24,7 +24,7 @@ check: .venv/ready  ## the quick part: lint, types, import contract
 	$(BIN)/lint-imports
 
 unit: .venv/ready  ## the tests that need no torch
-	$(BIN)/pytest tests/unit tests/surface
+	$(BIN)/pytest -n auto tests/unit tests/surface
 
 docs: .venv/ready  ## write the generated pages again
 	$(BIN)/python tools/make_docs.py

