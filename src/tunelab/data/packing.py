@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 _TRIES = 8
+_ROUNDS, _AT_ONCE = 24, 1200
+"""How often some rows are taken apart and packed again, and how many at most."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,8 +25,8 @@ def pack(lengths: Sequence[int], capacity: int, seed: int, epoch: int, limits: P
     """Group sample indices into rows of at most `capacity` tokens; every index once, none split.
 
     The samples are packed in an order drawn for this seed and epoch, and the rows come out in a drawn order (with `limits.in_order` as they
-    are filled). Two ways are tried, and the one with fewer rows is taken: best fit, which mixes the short samples, and exact fit, where
-    best fit leaves rows incomplete. Raises ValueError for a length outside 1..capacity.
+    are filled). Best fit is tried first, which mixes the short samples; where it leaves room for fewer rows, exact fit too, and then the
+    emptiest rows are packed again together with some others. Raises ValueError for a length outside 1..capacity.
     """
     for index, length in enumerate(lengths):
         if not 1 <= length <= capacity:
@@ -35,7 +37,7 @@ def pack(lengths: Sequence[int], capacity: int, seed: int, epoch: int, limits: P
     groups = [drawn[start:start + limits.group] for start in range(0, len(drawn), limits.group)]
     if limits.in_order:
         return [row for group in groups for row in _next_fit(lengths, group, capacity)]
-    rows = [row for group in groups for row in _fullest(lengths, group, capacity, limits.most)]
+    rows = [row for group in groups for row in _fullest(lengths, group, capacity, limits.most, generator)]
     return [rows[number] for number in generator.permutation(len(rows)).tolist()]
 
 
@@ -67,12 +69,29 @@ def fewest_rows(lengths: Sequence[int], capacity: int) -> int:
     return found
 
 
-def _fullest(lengths: Sequence[int], order: Sequence[int], capacity: int, most: int) -> list[list[int]]:
+def _fullest(lengths: Sequence[int], order: Sequence[int], capacity: int, most: int, generator: Any) -> list[list[int]]:
+    fewest = fewest_rows([lengths[index] for index in order], capacity)
     rows = _best_fit(lengths, order, capacity, most)
-    if len(rows) * capacity - sum(lengths[index] for index in order) < capacity:
-        return rows  # there is no better one
-    exact = _exact_fit(lengths, order, capacity, most)
-    return exact if len(exact) < len(rows) else rows
+    if len(rows) > fewest:
+        rows = min(rows, _exact_fit(lengths, order, capacity, most), key=len)
+    for _ in range(_ROUNDS):
+        if len(rows) <= fewest:
+            break
+        rows = _again(lengths, rows, capacity, most, generator)
+    return rows
+
+
+def _again(lengths: Sequence[int], rows: list[list[int]], capacity: int, most: int, generator: Any) -> list[list[int]]:
+    """Pack the emptiest tenth of the rows again, together with twice as many of the others; never more rows than before."""
+    ordered = sorted(rows, key=lambda row: sum(lengths[index] for index in row))
+    few = min(max(10, len(rows) // 10), _AT_ONCE // 3)
+    drawn = set(generator.choice(range(few, len(ordered)), min(max(0, len(ordered) - few), 2 * few), replace=False).tolist())
+    apart = [row for place, row in enumerate(ordered) if place < few or place in drawn]
+    samples = [index for row in apart for index in row]
+    best = min(_best_fit(lengths, samples, capacity, most), _exact_fit(lengths, samples, capacity, most), key=len)
+    if len(best) > len(apart):
+        return rows
+    return [row for place, row in enumerate(ordered) if place >= few and place not in drawn] + best
 
 
 def _next_fit(lengths: Sequence[int], order: Sequence[int], capacity: int) -> list[list[int]]:
@@ -91,13 +110,13 @@ def _next_fit(lengths: Sequence[int], order: Sequence[int], capacity: int) -> li
 def _best_fit(lengths: Sequence[int], order: Sequence[int], capacity: int, most: int) -> list[list[int]]:
     """Each sample goes into the fullest row that still has room (Johnson, 1973).
 
-    Samples longer than a quarter of a row come first, longest first, which is what makes rows full; the shorter ones follow in the order
+    Samples longer than an eighth of a row come first, longest first, which is what makes rows full; the shorter ones follow in the order
     they are given, so that a row is a mixture and not a collection of samples of one length.
     """
     rows: list[list[int]] = []
     by_room: dict[int, list[int]] = {}
     open_rooms = 0  # bit r is set when some row has exactly r tokens of room
-    for index in sorted(order, key=lambda index: -lengths[index] if 4 * lengths[index] > capacity else 0):
+    for index in sorted(order, key=lambda index: -lengths[index] if 8 * lengths[index] > capacity else 0):
         length = lengths[index]
         fitting = open_rooms >> length
         if fitting:
