@@ -10,6 +10,9 @@ _TRIES = 8
 _ROUNDS, _AT_ONCE = 24, 1200
 """How often some rows are taken apart and packed again, and how many at most."""
 
+_ENOUGH = 1.001
+"""So many times the fewest rows that are possible are not worth more time."""
+
 
 @dataclass(frozen=True, slots=True)
 class PackingLimits:
@@ -72,10 +75,10 @@ def fewest_rows(lengths: Sequence[int], capacity: int) -> int:
 def _fullest(lengths: Sequence[int], order: Sequence[int], capacity: int, most: int, generator: Any) -> list[list[int]]:
     fewest = fewest_rows([lengths[index] for index in order], capacity)
     rows = _best_fit(lengths, order, capacity, most)
-    if len(rows) > fewest:
+    if len(rows) > _ENOUGH * fewest:
         rows = min(rows, _exact_fit(lengths, order, capacity, most), key=len)
     for _ in range(_ROUNDS):
-        if len(rows) <= fewest:
+        if len(rows) <= _ENOUGH * fewest:
             break
         rows = _again(lengths, rows, capacity, most, generator)
     return rows
