@@ -31,6 +31,7 @@ docs: .venv/ready  ## write the generated pages again
 
 bench: .venv/ready  ## speed, compared by ratio within one run
 	$(BIN)/python bench/check.py
+	$(BIN)/python bench/data.py
 	$(BIN)/python bench/training.py
 
 clean:
