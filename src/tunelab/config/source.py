@@ -59,11 +59,6 @@ class Source:
                 return self.positions[path[:end]]
         return None
 
-    def line_text(self, line: int) -> str:
-        """The text of a 1-based line, without its line end."""
-        lines = self.text.splitlines()
-        return lines[line - 1] if 0 < line <= len(lines) else ""
-
     def is_written(self, *path: str | int) -> bool:
         """Whether the file itself holds this key."""
         return path in self.positions
