@@ -5,6 +5,7 @@ What is left out is counted, so that nothing disappears silently.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, fields, replace
 from itertools import chain, islice
@@ -20,7 +21,7 @@ from tunelab.data.formats import Context, find_format, format_for
 from tunelab.data.mixing import DEFAULT_SEED, chooses, held_out_count, merged, pieces, shard, shuffled
 from tunelab.data.parts import Work
 from tunelab.data.sample import Row, Sample
-from tunelab.data.samples import Samples
+from tunelab.data.samples import Samples, encode
 from tunelab.data.sources import RowSource, find_source
 from tunelab.data.templates import resolve_template
 from tunelab.data.tokenizer import TextTokenizer
@@ -52,6 +53,11 @@ class Prepared:
     held_out: Sequence[Sample]
     counts: Counts
     cached: bool
+
+    def fingerprint(self) -> str:
+        """A hash of every token and label that is trained on or held out, in order."""
+        parts = [part if isinstance(part, Samples) else encode(part) for part in (self.train, self.held_out)]
+        return hashlib.sha256("|".join(part.digest() for part in parts).encode()).hexdigest()
 
 
 @dataclass(frozen=True, slots=True)

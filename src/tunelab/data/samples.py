@@ -6,11 +6,15 @@ the id nor IGNORE, which only rows that came as token ids can have, are kept bes
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, overload
 
 from tunelab.data.sample import IGNORE, Origin, Sample
+
+_BLOCK = 2**20
+"""Tokens that are looked at together."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -79,6 +83,33 @@ class Samples(Sequence[Sample]):
             first, last = np.searchsorted(self.odd_at, (start, end))
             found += [b"|", (self.odd_at[first:last] - start).tobytes(), self.odd_label[first:last].tobytes()]
         return b"".join(found)
+
+    def digest(self) -> str:
+        """A hash of the ids and labels of all samples in their order; where they come from, and how they are stored, does not count."""
+        import numpy as np
+
+        digest = hashlib.sha256(np.ascontiguousarray(self.lengths(), dtype="<i8").tobytes())
+        for first, last in self._blocks():
+            starts, lengths = self.starts[self.order[first:last]], self.lengths()[first:last]
+            begins = np.cumsum(lengths) - lengths
+            places = np.arange(int(lengths.sum())) + np.repeat(starts - begins, lengths)
+            digest.update(np.ascontiguousarray(self.tokens[places], dtype="<i4").tobytes())
+            if len(found := np.flatnonzero(np.isin(places, self.odd_at, assume_unique=True))):
+                digest.update(f"|{first}|{len(found)}|".encode() + found.astype("<i8").tobytes())
+                digest.update(self.odd_label[np.searchsorted(self.odd_at, places[found])].astype("<i4").tobytes())
+        return digest.hexdigest()
+
+    def _blocks(self) -> Iterator[tuple[int, int]]:
+        """Stretches of this sequence with so few tokens each that they fit in memory, or one sample."""
+        import numpy as np
+
+        ends = np.cumsum(self.lengths())
+        first = 0
+        while first < len(self.order):
+            before = int(ends[first - 1]) if first else 0
+            last = max(first + 1, int(np.searchsorted(ends, before + _BLOCK, side="right")))
+            yield first, last
+            first = last
 
     def _sample(self, number: int) -> Sample:
         import numpy as np

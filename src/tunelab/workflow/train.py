@@ -135,7 +135,7 @@ def _begin(folder: RunFolder, opened: Opened, loaded: Loaded, plan: Plan, job: J
         config={"path": str(opened.source.path), "sha256": hashlib.sha256(text.encode()).hexdigest(), "sections": _sections(config)},
         base_model={"name": config.model.base_model, "folder": str(opened.model_or_raise().folder),
                     "origin": read_json(origin) if origin.exists() else None},
-        data={"fingerprint": _fingerprint(loaded), "counts": asdict(loaded.prepared.counts)},
+        data={"fingerprint": loaded.prepared.fingerprint(), "counts": asdict(loaded.prepared.counts)},
         plan=asdict(plan), precision=job.precision, machine=asdict(opened.machine), versions=_versions(),
         findings=[asdict(finding) for finding in opened.findings])
 
@@ -143,16 +143,6 @@ def _begin(folder: RunFolder, opened: Opened, loaded: Loaded, plan: Plan, job: J
 def _sections(config: Config) -> dict[str, Any]:
     """Every setting after defaults, for the record."""
     return {name: config.section(name).model_dump(mode="json") for name in SECTIONS}
-
-
-def _fingerprint(loaded: Loaded) -> str:
-    """A hash of every token and label that is trained on or held out."""
-    digest = hashlib.sha256()
-    for samples in (loaded.prepared.train, loaded.prepared.held_out):
-        for sample in samples:
-            digest.update(repr((sample.input_ids, sample.labels)).encode())
-        digest.update(b"|")
-    return digest.hexdigest()
 
 
 def _check_unchanged(folder: RunFolder, config: Config, loaded: Loaded) -> None:
@@ -164,7 +154,7 @@ def _check_unchanged(folder: RunFolder, config: Config, loaded: Loaded) -> None:
     if changed:
         raise FolderError(f"The config differs from the run that would be resumed: {'; '.join(changed)}.", where=str(folder.path),
                           next_step=f"Restore these settings (the run's own copy is {folder.config_path}), or train in a new output_dir.")
-    if manifest["data"]["fingerprint"] != _fingerprint(loaded):
+    if manifest["data"]["fingerprint"] != loaded.prepared.fingerprint():
         raise FolderError("The data differs from what the run to be resumed was trained on.", where=str(folder.path),
                           next_step="Restore the data, or train in a new output_dir.")
 

@@ -43,3 +43,20 @@ def test_a_part_and_another_order() -> None:
 def test_four_bytes_a_token() -> None:
     whole = encode([sample([(70_000, 70_000), (5, IGNORE)] * 500, 1)])
     assert whole.tokens.nbytes == 4000 and not len(whole.odd_at)
+
+
+@given(ROWS, ROWS)
+def test_the_digest_tells_ids_labels_and_order_and_nothing_else(rows: list[list[tuple[int, int]]], others: list[list[tuple[int, int]]]) -> None:
+    one, other = ([sample(pairs, number) for number, pairs in enumerate(part)] for part in (rows, others))
+    alone, behind = encode(one), join([encode(other), encode(one)])[len(other):]
+    assert alone.digest() == behind.digest() == encode([sample(pairs, 7, "b") for pairs in rows]).digest()
+    same = [(each.input_ids, each.labels) for each in one] == [(each.input_ids, each.labels) for each in other]
+    assert (alone.digest() == encode(other).digest()) == same
+    assert (alone[::-1].digest() == alone.digest()) == (rows == rows[::-1])
+
+
+def test_the_digest_reads_many_tokens_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    samples = encode([sample([(number, number)] * 700, number) for number in range(9)])
+    monkeypatch.setattr("tunelab.data.samples._BLOCK", 1500)
+    assert [list(block) for block in samples._blocks()] == [[0, 2], [2, 4], [4, 6], [6, 8], [8, 9]]
+    assert samples.digest() != samples.select([0, 1, 2, 3, 4, 5, 6, 8, 7]).digest()
