@@ -26,10 +26,10 @@ def test_the_handout_is_explained_with_its_fifteen_settings_first() -> None:
 
 def test_the_handout_is_checked_in_full() -> None:
     done = run("check", "examples/handout.yml", "--json", cwd=ROOT)
-    assert done.returncode == 2
+    assert done.returncode == 0, done.stderr
     findings = {one["key"]: one for one in json.loads(done.stdout)["findings"]}
     lines = (ROOT / "examples" / "handout.yml").read_text(encoding="utf-8").splitlines()
-    for key, severity in (("datasets[0].type", "error"), ("fp16", "blocked"), ("optimizer", "blocked"), ("val_set_size", "warning"),
+    for key, severity in (("datasets[0].type", "warning"), ("fp16", "blocked"), ("optimizer", "blocked"), ("val_set_size", "warning"),
                           ("datasets[0].shards", "warning")):
         finding = findings[key]
         assert finding["severity"] == severity

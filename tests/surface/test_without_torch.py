@@ -58,7 +58,7 @@ def test_explain_check_plan_preview(config: Path) -> None:
 
 def test_check_of_the_handout() -> None:
     done = _run("check", "examples/handout.yml")
-    assert done.returncode == 2
+    assert done.returncode == 0
     assert "openhermes" in done.stdout
 
 

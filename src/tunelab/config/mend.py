@@ -97,9 +97,9 @@ def _settings(source: Source, path: KeyPath, text: str, *, instead: bool) -> lis
     for key, value in values.items():
         place = source.positions.get((*holder, key))
         if place is None:
-            new.append(f"{key}: {_flow(value)}")
+            new.append(f"{key}: {flow(value)}")
         else:
-            edits.append(_replacement(source.text, place, _flow(value)))
+            edits.append(_replacement(source.text, place, flow(value)))
     if new:
         anchor = source.positions.get(path)
         if anchor is None:
@@ -112,9 +112,9 @@ def _settings(source: Source, path: KeyPath, text: str, *, instead: bool) -> lis
     return edits
 
 
-def _flow(value: Any) -> str:
+def flow(value: Any) -> str:
     """A value on one line, as YAML 1.1 reads it back."""
-    text: str = yaml.safe_dump(value, default_flow_style=True, width=10_000, allow_unicode=True)
+    text: str = yaml.safe_dump(value, default_flow_style=True, sort_keys=False, width=10_000, allow_unicode=True)
     return text.removesuffix("\n").removesuffix("\n...").strip()
 
 

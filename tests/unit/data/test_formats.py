@@ -179,7 +179,7 @@ def test_rows_of_another_shape(tokenizer: TextTokenizer, values: dict[str, Any],
 
 @pytest.mark.parametrize(("name", "edit"), [
     ("alpca", "type: alpaca"), ("chat-template", "type: chat_template"), ("alpaca:chatlm", "type: alpaca:chatml"),
-    ("openhermes", "message_property_mappings"), ("sharegpt.load_role", "field_messages: conversations"), ("zzz", "type: chat_template")])
+    ("chatml", "type: chat_template"), ("text", "type: completion"), ("sharegpt.load_role", "field_messages: conversations"), ("zzz", "type: chat_template")])
 def test_unknown_types_come_with_the_edit(name: str, edit: str) -> None:
     with pytest.raises(DataError) as error:
         find_format(name, 1)

@@ -75,7 +75,18 @@ def test_findings_come_by_line_and_stand_at_their_key(tmp_path: Path) -> None:
     assert all(one.severity is Severity.BLOCKED for one in findings)
 
 
-@pytest.mark.parametrize("type_name", ["openhermes", "sharegpt", "sharegpt:chat"])
+@pytest.mark.parametrize("key", ["datasets", "test_datasets"])
+def test_openhermes_is_taken_for_its_columns_and_says_so(key: str, tmp_path: Path) -> None:
+    finding = found(tmp_path, f"{key}: [{{path: a.jsonl, type: openhermes}}]")["TL302"]
+    assert finding.severity is Severity.WARNING and finding.safe and finding.key == f"{key}[0].type"
+    assert all(word in finding.message for word in ("openhermes", "`chat_template`", "`conversations`", "`from`", "`value`"))
+    assert finding.fix == "type: chat_template\nfield_messages: conversations\nmessage_property_mappings: {role: from, content: value}"
+    own = found(tmp_path, f"{key}: [{{path: a.jsonl, type: openhermes, field_messages: talk, message_field_role: who}}]")["TL302"]
+    assert own.fix == "type: chat_template\nfield_messages: talk\nmessage_property_mappings: {role: who, content: value}"
+    assert found(tmp_path, f"rl: dpo\n{key}: [{{path: a.jsonl, type: openhermes}}]")["TL302"].severity is Severity.ERROR
+
+
+@pytest.mark.parametrize("type_name", ["sharegpt", "sharegpt:chat"])
 def test_share_gpt_types_get_the_edit_that_reads_such_rows(type_name: str, tmp_path: Path) -> None:
     finding = found(tmp_path, f"datasets: [{{path: a.jsonl, type: '{type_name}'}}]")["TL302"]
     assert finding.key == "datasets[0].type"
@@ -86,7 +97,9 @@ def test_share_gpt_types_get_the_edit_that_reads_such_rows(type_name: str, tmp_p
 
 def test_a_misspelt_type_is_guessed(tmp_path: Path) -> None:
     finding = found(tmp_path, "datasets: [{path: a.jsonl, type: alpacca}]")["TL302"]
-    assert "Did you mean `alpaca`?" in finding.message and finding.fix == "type: alpaca"
+    assert "Did you mean `alpaca`?" in finding.message and finding.fix == "type: alpaca" and finding.severity is Severity.ERROR
+    assert found(tmp_path, "datasets: [{path: a.jsonl, type: instruct}]")["TL302"].fix == "type: alpaca"
+    assert found(tmp_path, "datasets: [{path: a.jsonl, type: zzz}]")["TL302"].fix == "type: chat_template"
 
 
 def test_shards_say_how_much_is_trained_on_and_what_decides_which(tmp_path: Path) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
@@ -10,6 +12,10 @@ from tunelab.config.setting import Section, Setting
 
 TrainOn = Literal["all", "turn", "last", "none"]
 DsType = Literal["json", "jsonl", "csv", "tsv", "parquet", "arrow", "text"]
+
+TAKEN_FOR: Mapping[str, Mapping[str, Any]] = MappingProxyType({
+    "openhermes": {"type": "chat_template", "field_messages": "conversations", "message_property_mappings": {"role": "from", "content": "value"}}})
+"""Names of `type` that Axolotl never had and that mean one thing all the same -> the settings that they are taken for (TL302 says so)."""
 
 
 class RowFormat(Section):
@@ -158,6 +164,18 @@ class Dataset(Section):
     drop_system_message: Annotated[bool | None, Setting(
         "chat_template: leave out the first message when it is a system message.",
         "Templates with a built-in system text then insert theirs.", "false")] = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _taken_for(cls, values: Any) -> Any:
+        """A `type` of TAKEN_FOR, with what is written beside it (in its modern spelling: pydantic asks the later validator first)."""
+        name = values.get("type") if isinstance(values, dict) else None
+        if not isinstance(name, str) or name not in TAKEN_FOR:
+            return values
+        meant = TAKEN_FOR[name]
+        mapping = values.get("message_property_mappings") or {}
+        written = {key: value for key, value in values.items() if value is not None and key != "type"}
+        return {**meant, **written, "message_property_mappings": {**meant["message_property_mappings"], **mapping} if isinstance(mapping, dict) else mapping}
 
     @model_validator(mode="before")
     @classmethod

@@ -29,7 +29,7 @@ from tunelab.data.formats.preference import LOADERS
 from tunelab.data.formats.reward import REWARD_TYPES
 from tunelab.errors import DataError
 
-__all__ = ["COMMON_TYPES", "FORMATS", "Context", "Format", "find_format", "format_for", "known_types", "unknown_type_edit"]
+__all__ = ["COMMON_TYPES", "FORMATS", "Context", "Format", "closest_type", "find_format", "format_for", "known_types", "unknown_type_edit"]
 
 _MODULES: Mapping[str, Format] = {
     **dict.fromkeys(INSTRUCTION_TYPES, instructions.tokenise),
@@ -55,6 +55,16 @@ FORMATS: Mapping[str, Format] = MappingProxyType({
 
 COMMON_TYPES = ("chat_template", "alpaca", "alpaca_chat", "alpaca_w_system", "gpteacher", "completion", "input_output", "a mapping of one's own")
 """What a message names of the many types."""
+
+
+_MEANT = {
+    **dict.fromkeys(("text", "plain", "raw", "pretraining", "guanaco"), "completion"),
+    **dict.fromkeys(("chat", "chatml", "llama3", "llama-3", "mistral", "vicuna", "openai", "ultrachat", "slimorca", "tool", "tools", "conversation",
+                     "conversations", "tokenizer_default"), "chat_template"),
+    **dict.fromkeys(("instruct", "instruction", "instructions"), "alpaca"),
+    **dict.fromkeys(("openorca", "open_orca", "open-orca"), "alpaca_w_system.load_open_orca"),
+    "qa": "alpaca_chat.load_qa"}
+"""Names that people write though they are no types -> the type that reads such rows."""
 
 
 def known_types() -> tuple[str, ...]:
@@ -97,9 +107,13 @@ def find_format(type_name: str | RowFormat, index: int) -> Format:
 
 def unknown_type_edit(type_name: str) -> str:
     """The YAML that is most likely meant by a type that is not known."""
-    if type_name.startswith(("sharegpt", "openhermes")):
+    if type_name.startswith("sharegpt"):
         return SHAREGPT_EDIT
-    if ":load_" in type_name and (dotted := type_name.replace(":load_", ".load_")) in FORMATS:
-        return f"type: {dotted}"
-    close = difflib.get_close_matches(type_name, FORMATS, n=1, cutoff=0.5)
-    return f"type: {close[0] if close else 'chat_template'}"
+    return f"type: {closest_type(type_name) or 'chat_template'}"
+
+
+def closest_type(type_name: str) -> str | None:
+    """The known type that is most likely meant by a name that is none: by what it says, else by its spelling."""
+    dotted = type_name.replace(":load_", ".load_")
+    close = difflib.get_close_matches(type_name, FORMATS, n=1, cutoff=0.6)
+    return _MEANT.get(type_name.lower()) or (dotted if dotted in FORMATS else close[0] if close else None)

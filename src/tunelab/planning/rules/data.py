@@ -7,7 +7,8 @@ from collections.abc import Iterator
 
 from tunelab.config.finding import Finding, Severity
 from tunelab.config.known import names
-from tunelab.config.sections.data import Dataset
+from tunelab.config.mend import flow
+from tunelab.config.sections.data import TAKEN_FOR, Dataset
 from tunelab.planning.rules.registry import Context, listed, rule
 
 SHAREGPT_FIX = "type: chat_template\nfield_messages: conversations\nmessage_property_mappings: {role: from, content: value}"
@@ -32,35 +33,48 @@ def no_type(context: Context) -> Iterator[Finding]:
 
 
 @rule("TL302", Severity.ERROR, safe=True, title="A dataset type that is not known",
-      why="The rows cannot be read. `openhermes` and `sharegpt` are names from older versions of Axolotl, which refuses them too.",
+      why="The rows cannot be read. `sharegpt` is a name of older versions of Axolotl, which refuses it today; it laid conversations out by a template of "
+          "its own. `openhermes` never was a type there; it can only mean the columns of OpenHermes 2.5, so the rows are read that way and a warning says "
+          "so.",
       bad="datasets: [{path: data/train.jsonl, type: sharegpt}]",
       good="datasets: [{path: data/train.jsonl, type: chat_template, field_messages: conversations, "
            "message_property_mappings: {role: from, content: value}}]")
 def unknown_type(context: Context) -> Iterator[Finding]:
-    """datasets[].type is not one that is read here."""
-    known = _types()
-    for index, dataset in enumerate(context.config.data.datasets):
-        name = dataset.type
-        if not isinstance(name, str) or name in known:
-            continue
-        place = ("datasets", index, "type")
-        if name.startswith(("sharegpt", "openhermes")):
-            yield context.finding(f"`type: {name}` is no longer a type, in Axolotl neither; such rows hold `conversations` with `from` and "
-                                  "`value`, which chat_template reads.", *place, expected="chat_template", fix=SHAREGPT_FIX)
-        elif name in names("rl_types" if context.raw.truthy("rl") else "sft_types"):
-            yield context.finding(f"`type: {name}` is a type of the dialect that this version does not read yet.", *place,
-                                  expected=_common(), severity=Severity.BLOCKED)
-        elif context.raw.text("rl") in ("grpo", "gdpo", "ebft") or name.startswith(("axolotl.", "diffusion_decision")):
-            yield context.finding(f"`type: {name}` names code of its own (a function that turns rows), which this version does not run.",
-                                  *place, severity=Severity.BLOCKED)
-        elif name in names("rl_types"):
-            yield context.finding(f"`type: {name}` reads preference data, and there is no `rl` to say what for.", *place,
-                                  expected="rl: dpo (or kto, orpo), or a type of plain rows")
-        else:
-            close = difflib.get_close_matches(name, [*known, *names("sft_types"), *names("rl_types")], n=1, cutoff=0.6)
-            hint = f" Did you mean `{close[0]}`?" if close else ""
-            yield context.finding(f"`type: {name}` is not known.{hint}", *place, expected=_common(),
-                                  fix=f"type: {close[0] if close else 'chat_template'}", safe=False)
+    """The type of an entry of datasets or test_datasets is not one that is read here."""
+    for group in ("datasets", "test_datasets"):
+        written = dict(context.raw.items(group))
+        for index, dataset in enumerate(getattr(context.config.data, group) or ()):
+            name = written.get(index, {}).get("type")
+            if isinstance(name, str) and name not in _types():
+                yield from _about_type(context, name, dataset, (group, index, "type"))
+
+
+def _about_type(context: Context, name: str, dataset: Dataset, place: tuple[str | int, ...]) -> Iterator[Finding]:
+    rl = context.raw.truthy("rl")
+    if name in TAKEN_FOR and not rl:
+        explicit = {key: getattr(dataset, key) for key in TAKEN_FOR[name]}
+        columns = explicit["message_property_mappings"]
+        yield context.finding(
+            f"`type: {name}` is not a type of Axolotl; it is taken for `chat_template`: conversations in the column `{dataset.field_messages}`, "
+            f"each message with its role in `{columns.get('role')}` and its text in `{columns.get('content')}`.", *place,
+            expected="the settings that it is taken for", fix="\n".join(f"{key}: {flow(value)}" for key, value in explicit.items()),
+            severity=Severity.WARNING)
+    elif name.startswith("sharegpt"):
+        yield context.finding(f"`type: {name}` is no longer a type, in Axolotl neither; such rows hold `conversations` with `from` and "
+                              "`value`, which chat_template reads.", *place, expected="chat_template", fix=SHAREGPT_FIX)
+    elif name in names("rl_types" if rl else "sft_types"):
+        yield context.finding(f"`type: {name}` is a type of the dialect that this version does not read yet.", *place,
+                              expected=_common(), severity=Severity.BLOCKED)
+    elif context.raw.text("rl") in ("grpo", "gdpo", "ebft") or name.startswith(("axolotl.", "diffusion_decision")):
+        yield context.finding(f"`type: {name}` names code of its own (a function that turns rows), which this version does not run.",
+                              *place, severity=Severity.BLOCKED)
+    elif name in names("rl_types"):
+        yield context.finding(f"`type: {name}` reads preference data, and there is no `rl` to say what for.", *place,
+                              expected="rl: dpo (or kto, orpo), or a type of plain rows")
+    else:
+        close = _closest(name, rl)
+        hint = f" Did you mean `{close}`?" if close else ""
+        yield context.finding(f"`type: {name}` is not known.{hint}", *place, expected=_common(), fix=f"type: {close or 'chat_template'}", safe=False)
 
 
 @rule("TL303", Severity.WARNING, title="shards: only a part of the rows is trained on",
@@ -168,6 +182,12 @@ def _unread(dataset: Dataset) -> Iterator[tuple[str, str]]:
         yield "conversation", "type: alpaca_chat"
     if dataset.shards is None and dataset.shards_idx is not None:
         yield "shards_idx", listed(["shards"])
+
+
+def _closest(name: str, rl: bool) -> str | None:
+    from tunelab.data.formats import closest_type
+
+    return next(iter(difflib.get_close_matches(name, names("rl_types"), n=1, cutoff=0.6)), None) if rl else closest_type(name)
 
 
 def _common() -> str:
