@@ -22,6 +22,7 @@ from tunelab.config.sections.data import DataSection
 from tunelab.config.sections.hardware import HardwareSection
 from tunelab.config.sections.model import ModelSection
 from tunelab.config.sections.optimisation import OptimisationSection
+from tunelab.config.sections.preference import PreferenceSection
 from tunelab.config.sections.run import RunSection
 from tunelab.config.setting import Section, Setting
 
@@ -30,6 +31,7 @@ SECTIONS: Mapping[str, type[Section]] = types.MappingProxyType({
     "data": DataSection,
     "adapter": AdapterSection,
     "optimisation": OptimisationSection,
+    "preference": PreferenceSection,
     "hardware": HardwareSection,
     "run": RunSection,
 })

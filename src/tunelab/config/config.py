@@ -24,6 +24,7 @@ from tunelab.config.sections.data import DataSection
 from tunelab.config.sections.hardware import HardwareSection
 from tunelab.config.sections.model import ModelSection
 from tunelab.config.sections.optimisation import OptimisationSection
+from tunelab.config.sections.preference import PreferenceSection
 from tunelab.config.sections.run import RunSection
 from tunelab.config.setting import Section
 from tunelab.config.source import Source, read_source
@@ -34,7 +35,7 @@ _STAND_IN: Mapping[str, Mapping[str, Any]] = {
     "model": {"base_model": "(not written)"}, "data": {"datasets": [{"path": "(not written)", "type": "alpaca"}]},
     "optimisation": {"learning_rate": 0.0001},
 }
-_OFF_AT_ZERO = ("evals_per_epoch", "saves_per_epoch", "eval_steps", "save_steps", "max_steps")
+_OFF_AT_ZERO = ("evals_per_epoch", "saves_per_epoch", "eval_steps", "save_steps", "max_steps", "early_stopping_patience")
 _PARSING = frozenset({"float_parsing", "int_parsing", "bool_parsing"})
 _BOUNDS = frozenset({"greater_than", "greater_than_equal", "less_than", "less_than_equal", "too_short", "string_too_short"})
 
@@ -49,6 +50,7 @@ class Config:
     data: DataSection
     adapter: AdapterSection
     optimisation: OptimisationSection
+    preference: PreferenceSection
     hardware: HardwareSection
     run: RunSection
 
