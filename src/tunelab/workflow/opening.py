@@ -5,24 +5,25 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from tunelab.config import Config, Finding, Severity, read_config
 from tunelab.config.config import config_error
 from tunelab.config.finding import errors_of, stops_of
 from tunelab.config.selection import without_ignored
 from tunelab.config.source import Source
-from tunelab.data.prepare import Prepared, prepare
-from tunelab.data.survey import sizes
-from tunelab.data.tokenizer import TextTokenizer, tokenizer_for
 from tunelab.errors import ModelError
 from tunelab.facts.dataset import DataFacts
 from tunelab.facts.machine import Machine, read_machine
 from tunelab.facts.model import ModelFolder, find_model
 from tunelab.facts.shapes import ModelShapes, read_shapes
-from tunelab.planning.batches import data_facts
 from tunelab.planning.rules import all_rules
 from tunelab.planning.rules import check as check_rules
-from tunelab.planning.schedule import Schedule, make_schedule
+
+if TYPE_CHECKING:
+    from tunelab.data.prepare import Prepared
+    from tunelab.data.tokenizer import TextTokenizer
+    from tunelab.planning.schedule import Schedule
 
 _NO_VALUE = frozenset({"TL102", "TL103"})
 
@@ -83,6 +84,12 @@ def open_config(path: str, *, network: bool = False, machine: Machine | None = N
 
 def load_data(config: Config, model: ModelFolder, progress: Progress | None = None) -> Loaded:
     """Tokenise the datasets as the config says and plan every step. Raises DataError, ModelError."""
+    from tunelab.data.prepare import prepare
+    from tunelab.data.survey import sizes
+    from tunelab.data.tokenizer import tokenizer_for
+    from tunelab.planning.batches import data_facts
+    from tunelab.planning.schedule import make_schedule
+
     tokenizer = tokenizer_for(model.folder, config.model)
     prepared = prepare(config, tokenizer, progress=progress)
     lengths, supervised = sizes(prepared.train)

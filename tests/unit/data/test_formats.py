@@ -8,10 +8,11 @@ from typing import Any
 import pytest
 
 from tunelab.config.sections.data import Dataset
-from tunelab.data.formats import FORMATS, Context, find_format, known_types
+from tunelab.data.formats import FORMATS, Context, find_format
 from tunelab.data.formats.completion import was_cut
 from tunelab.data.sample import IGNORE, Origin, Row, Sample
 from tunelab.data.tokenizer import TextTokenizer, load_tokenizer
+from tunelab.data.type_names import TYPES
 from tunelab.errors import ConfigError, DataError
 
 
@@ -179,12 +180,13 @@ def test_rows_of_another_shape(tokenizer: TextTokenizer, values: dict[str, Any],
 
 @pytest.mark.parametrize(("name", "edit"), [
     ("alpca", "type: alpaca"), ("chat-template", "type: chat_template"), ("alpaca:chatlm", "type: alpaca:chatml"),
-    ("chatml", "type: chat_template"), ("text", "type: completion"), ("sharegpt.load_role", "field_messages: conversations"), ("zzz", "type: chat_template")])
+    ("chatml", "type: chat_template"), ("text", "type: completion"), ("sharegpt.load_role", "field_messages: conversations"),
+    ("zzz", "type: chat_template")])
 def test_unknown_types_come_with_the_edit(name: str, edit: str) -> None:
     with pytest.raises(DataError) as error:
         find_format(name, 1)
     assert edit in str(error.value.next_step) and error.value.where == "datasets[1].type"
-    assert "input_output" in known_types()
+    assert sorted(TYPES) == sorted(FORMATS)
 
 
 def test_a_tokenizer_without_template_says_so(tokenizer: TextTokenizer) -> None:

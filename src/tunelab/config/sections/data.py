@@ -173,9 +173,10 @@ class Dataset(Section):
         if not isinstance(name, str) or name not in TAKEN_FOR:
             return values
         meant = TAKEN_FOR[name]
-        mapping = values.get("message_property_mappings") or {}
         written = {key: value for key, value in values.items() if value is not None and key != "type"}
-        return {**meant, **written, "message_property_mappings": {**meant["message_property_mappings"], **mapping} if isinstance(mapping, dict) else mapping}
+        if isinstance(mapping := written.get("message_property_mappings"), dict):
+            written["message_property_mappings"] = {**meant["message_property_mappings"], **mapping}
+        return {**meant, **written}
 
     @model_validator(mode="before")
     @classmethod

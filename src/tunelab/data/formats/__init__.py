@@ -5,7 +5,6 @@ Rows of preference data become texts instead (`preference`), and those of reward
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
@@ -23,13 +22,14 @@ from tunelab.data.formats import (
     reflection,
     roleplay,
 )
-from tunelab.data.formats.context import SHAREGPT_EDIT, Context, Format, fitting_edit
+from tunelab.data.formats.context import Context, Format, fitting_edit
 from tunelab.data.formats.instruction_types import INSTRUCTION_TYPES
 from tunelab.data.formats.preference import LOADERS
 from tunelab.data.formats.reward import REWARD_TYPES
+from tunelab.data.type_names import COMMON_TYPES, unknown_type_edit
 from tunelab.errors import DataError
 
-__all__ = ["COMMON_TYPES", "FORMATS", "Context", "Format", "closest_type", "find_format", "format_for", "known_types", "unknown_type_edit"]
+__all__ = ["FORMATS", "Context", "Format", "find_format", "format_for"]
 
 _MODULES: Mapping[str, Format] = {
     **dict.fromkeys(INSTRUCTION_TYPES, instructions.tokenise),
@@ -50,26 +50,7 @@ FORMATS: Mapping[str, Format] = MappingProxyType({
     **{f"reflection:{style}": reflection.tokenise for style in reflection.STYLES},
     "messages": messages.tokenise,
 })
-"""`type` -> format."""
-
-
-COMMON_TYPES = ("chat_template", "alpaca", "alpaca_chat", "alpaca_w_system", "gpteacher", "completion", "input_output", "a mapping of one's own")
-"""What a message names of the many types."""
-
-
-_MEANT = {
-    **dict.fromkeys(("text", "plain", "raw", "pretraining", "guanaco"), "completion"),
-    **dict.fromkeys(("chat", "chatml", "llama3", "llama-3", "mistral", "vicuna", "openai", "ultrachat", "slimorca", "tool", "tools", "conversation",
-                     "conversations", "tokenizer_default"), "chat_template"),
-    **dict.fromkeys(("instruct", "instruction", "instructions"), "alpaca"),
-    **dict.fromkeys(("openorca", "open_orca", "open-orca"), "alpaca_w_system.load_open_orca"),
-    "qa": "alpaca_chat.load_qa"}
-"""Names that people write though they are no types -> the type that reads such rows."""
-
-
-def known_types() -> tuple[str, ...]:
-    """The values of `type` that tunelab trains on."""
-    return tuple(FORMATS)
+"""`type` -> format; the names are those of `type_names.TYPES`."""
 
 
 def format_for(dataset: Dataset, index: int, values: Mapping[str, Any] | None) -> Format:
@@ -103,17 +84,3 @@ def find_format(type_name: str | RowFormat, index: int) -> Format:
                         next_step="Use a type of plain rows, such as type: chat_template")
     raise DataError(f"type {type_name!r} is not known; known are {', '.join(COMMON_TYPES)} and others.", where=where,
                     next_step=f"Write: {unknown_type_edit(type_name)}")
-
-
-def unknown_type_edit(type_name: str) -> str:
-    """The YAML that is most likely meant by a type that is not known."""
-    if type_name.startswith("sharegpt"):
-        return SHAREGPT_EDIT
-    return f"type: {closest_type(type_name) or 'chat_template'}"
-
-
-def closest_type(type_name: str) -> str | None:
-    """The known type that is most likely meant by a name that is none: by what it says, else by its spelling."""
-    dotted = type_name.replace(":load_", ".load_")
-    close = difflib.get_close_matches(type_name, FORMATS, n=1, cutoff=0.6)
-    return _MEANT.get(type_name.lower()) or (dotted if dotted in FORMATS else close[0] if close else None)

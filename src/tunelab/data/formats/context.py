@@ -10,6 +10,7 @@ from typing import Any
 from tunelab.config.sections.data import Dataset
 from tunelab.data.sample import Row, Sample
 from tunelab.data.tokenizer import TextTokenizer
+from tunelab.data.type_names import SHAREGPT_EDIT
 from tunelab.errors import DataError
 
 
@@ -44,9 +45,6 @@ Format = Callable[[Row, Dataset, Context], list[Sample]]
 
 PRETOKENISED = ("input_ids", "attention_mask", "labels")
 """The columns of rows that are token ids already; they need no `type`."""
-
-SHAREGPT_EDIT = "type: chat_template, field_messages: conversations, message_property_mappings: {role: from, content: value}"
-"""The edit for conversations whose messages hold `from` and `value`."""
 
 
 def require_columns(row: Row, type_name: str, columns: Iterable[str]) -> None:

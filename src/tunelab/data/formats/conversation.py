@@ -8,10 +8,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from tunelab.config.sections.data import Dataset
-from tunelab.data.formats.context import SHAREGPT_EDIT, kind, suggestion
+from tunelab.data.formats.context import kind, suggestion
 from tunelab.data.formats.details import Stretch, join_parts, stretches_of
 from tunelab.data.sample import Row
 from tunelab.data.templates import message_keys
+from tunelab.data.type_names import SHAREGPT_EDIT
 from tunelab.errors import DataError
 
 Turn = dict[str, Any]

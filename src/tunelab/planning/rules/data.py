@@ -9,6 +9,7 @@ from tunelab.config.finding import Finding, Severity
 from tunelab.config.known import names
 from tunelab.config.mend import flow
 from tunelab.config.sections.data import TAKEN_FOR, Dataset
+from tunelab.data.type_names import COMMON_TYPES, TYPES, closest_type
 from tunelab.planning.rules.registry import Context, listed, rule
 
 SHAREGPT_FIX = "type: chat_template\nfield_messages: conversations\nmessage_property_mappings: {role: from, content: value}"
@@ -45,7 +46,7 @@ def unknown_type(context: Context) -> Iterator[Finding]:
         written = dict(context.raw.items(group))
         for index, dataset in enumerate(getattr(context.config.data, group) or ()):
             name = written.get(index, {}).get("type")
-            if isinstance(name, str) and name not in _types():
+            if isinstance(name, str) and name not in TYPES:
                 yield from _about_type(context, name, dataset, (group, index, "type"))
 
 
@@ -112,9 +113,8 @@ def no_such_shard(context: Context) -> Iterator[Finding]:
       good="datasets: [{path: data/train.jsonl, type: chat_template, field_messages: conversations}]")
 def unread_dataset_keys(context: Context) -> Iterator[Finding]:
     """A key of datasets[] that its type does not read."""
-    known = _types()
     for index, dataset in enumerate(context.config.data.datasets):
-        for key, reader in _unread(dataset) if dataset.type in known else ():
+        for key, reader in _unread(dataset) if dataset.type in TYPES else ():
             yield context.finding(f"`{key}` has no effect here: only {reader} reads it.", "datasets", index, key, fix=f"delete `{key}`")
 
 
@@ -185,21 +185,11 @@ def _unread(dataset: Dataset) -> Iterator[tuple[str, str]]:
 
 
 def _closest(name: str, rl: bool) -> str | None:
-    from tunelab.data.formats import closest_type
-
     return next(iter(difflib.get_close_matches(name, names("rl_types"), n=1, cutoff=0.6)), None) if rl else closest_type(name)
 
 
 def _common() -> str:
-    from tunelab.data.formats import COMMON_TYPES
-
     return f"one of {', '.join(COMMON_TYPES)}, ..."
-
-
-def _types() -> tuple[str, ...]:
-    from tunelab.data.formats import known_types
-
-    return known_types()
 
 
 @rule("TL320", Severity.WARNING, title="The end of a turn is never trained",

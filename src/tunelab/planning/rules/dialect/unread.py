@@ -9,6 +9,7 @@ from typing import Any
 from tunelab.config.finding import Finding, Severity
 from tunelab.config.known import names
 from tunelab.config.raw import Raw
+from tunelab.data.type_names import TYPES
 from tunelab.planning.rules.dialect.plugins import is_on
 from tunelab.planning.rules.dialect.preference_rows import KEPT, asks
 from tunelab.planning.rules.registry import Context, rule
@@ -115,8 +116,6 @@ def read_by_another(context: Context) -> Iterator[Finding]:
 
 def _passed_over(raw: Raw, entry: Mapping[str, Any], place: str) -> list[str]:
     """The keys of an entry that its type does not read; none for a type of somebody's own code."""
-    from tunelab.data.formats import known_types
-
     method, type_ = raw.text("rl"), entry.get("type")
     known = names("rl_types" if method else "sft_types")
     if not isinstance(type_, (str, dict)) or (isinstance(type_, str) and type_ not in known) or type_ == "_synthetic":
@@ -128,7 +127,7 @@ def _passed_over(raw: Raw, entry: Mapping[str, Any], place: str) -> list[str]:
         return []
     family = re.sub(r":.*|\.load.*", "", type_) if isinstance(type_, str) else ""
     reads = _READS.get(family, ()) if not method and (family != "alpaca_chat" or type_ == family) else ()
-    said = _SAID if place == "datasets" and not method and type_ in known_types() else ()
+    said = _SAID if place == "datasets" and not method and type_ in TYPES else ()
     return [key for key in _READERS if key not in (*reads, *said, *_PAIRS_ONLY) and asks(entry.get(key))]
 
 
