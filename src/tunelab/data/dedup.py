@@ -7,13 +7,14 @@ import hashlib
 from tunelab.data.samples import Samples
 
 
-def without_duplicates(samples: Samples) -> Samples:
-    """The first of the samples with the same ids and labels each, in the order they stand in."""
+def without_duplicates(samples: Samples, width: int = 1) -> Samples:
+    """The first of the rows with the same ids and labels each, in the order they stand in; a row is `width` samples."""
     seen: set[bytes] = set()
-    kept = []
-    for index in range(len(samples)):
-        key = hashlib.blake2b(samples.raw(index), digest_size=16).digest()
+    kept: list[int] = []
+    for index in range(0, len(samples), width):
+        row = range(index, index + width)
+        key = b"".join(hashlib.blake2b(samples.raw(one), digest_size=16).digest() for one in row)
         if key not in seen:
             seen.add(key)
-            kept.append(index)
+            kept += row
     return samples if len(kept) == len(samples) else samples.select(kept)

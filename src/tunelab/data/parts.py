@@ -13,7 +13,8 @@ from typing import Any
 from tunelab.config.sections.data import Dataset
 from tunelab.data.counts import EXAMPLES, Tally
 from tunelab.data.formats import Context, Format, completion
-from tunelab.data.sample import Row, Sample
+from tunelab.data.formats.pair_tokens import PairFormat
+from tunelab.data.sample import Row, Sample, Unit
 from tunelab.data.samples import Samples, encode
 from tunelab.errors import DataError
 
@@ -25,7 +26,7 @@ class Work:
 
     dataset: Dataset
     context: Context
-    tokenise: Format
+    tokenise: Format | PairFormat
     longest: int
     shortest: int
     excess: str
@@ -33,8 +34,8 @@ class Work:
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """What some rows became. `samples` are those to use. `rows` and `used` have an entry for every sample that was made: the number of its
-    row in the dataset, and whether it is one of them."""
+    """What some rows became. `samples` are those to use. `rows` and `used` have an entry for every unit (a sample, or a pair of them) that was
+    made: the number of its row in the dataset, and whether it is one of them."""
 
     samples: Samples
     rows: Any
@@ -50,22 +51,23 @@ def make_part(work: Work, rows: Sequence[Row], numbers: Sequence[int]) -> Part:
     made: list[int] = []
     used: list[bool] = []
     for row, number in zip(rows, numbers, strict=True):
-        samples = _samples(row, work)
-        for sample in samples:
-            chosen, tally = _judge(sample, work, tally)
-            kept += [chosen] if chosen is not None else []
+        units = _units(row, work)
+        for unit in units:
+            chosen, tally = _judge(unit, work, tally)
+            kept += chosen
             made.append(number)
-            used.append(chosen is not None)
-        if not samples:
+            used.append(bool(chosen))
+        if not units:
             tally = replace(tally, too_short=tally.too_short + 1)
-        elif work.tokenise is completion.tokenise and completion.was_cut(samples, work.context):
+        elif work.tokenise is completion.tokenise and completion.was_cut([unit.samples[0] for unit in units], work.context):
             tally = replace(tally, cut=tally.cut + 1)
     return Part(encode(kept), np.array(made, dtype=np.int64), np.array(used, dtype=np.bool_), tally)
 
 
-def _samples(row: Row, work: Work) -> list[Sample]:
+def _units(row: Row, work: Work) -> list[Unit]:
     try:
-        return work.tokenise(row, work.dataset, work.context)
+        found = work.tokenise(row, work.dataset, work.context)
+        return [one if isinstance(one, Unit) else Unit((one,), len(one.input_ids)) for one in found]
     except (UnicodeEncodeError, TypeError) as error:
         if _is_text(row):
             raise
@@ -81,20 +83,21 @@ def _is_text(row: Row) -> bool:
     return True
 
 
-def _judge(sample: Sample, work: Work, tally: Tally) -> tuple[Sample | None, Tally]:
-    """The sample as it is used, or None; and the tally with it."""
-    length, origin = len(sample.input_ids), sample.origin
+def _judge(unit: Unit, work: Work, tally: Tally) -> tuple[tuple[Sample, ...], Tally]:
+    """The samples as they are used, none when they are left out; and the tally with them."""
+    length, origin = unit.length, unit.samples[0].origin
     if length < work.shortest:
-        return None, replace(tally, too_short=tally.too_short + 1)
+        return (), replace(tally, too_short=tally.too_short + 1)
     if length > work.longest:
         if work.excess == "raise":
             raise DataError(f"This row has {length} tokens, and at most {work.longest} are allowed (excess_length_strategy: raise).",
                             where=str(origin), next_step=f"Shorten or leave out the row, or raise sequence_len to {length}.")
-        if work.excess == "drop":
-            return None, replace(tally, too_long=tally.too_long + 1, longest=max(tally.longest, length),
-                                 first_long=tally.first_long or length, long=(*tally.long, origin)[:EXAMPLES])
-        sample = Sample(sample.input_ids[:work.longest], sample.labels[:work.longest], origin)
+        if work.excess == "drop" or unit.prompt >= work.longest:
+            return (), replace(tally, too_long=tally.too_long + 1, longest=max(tally.longest, length),
+                               first_long=tally.first_long or length, long=(*tally.long, origin)[:EXAMPLES])
+    if any(len(one.input_ids) > work.longest for one in unit.samples):  # of a pair also its end token, which `length` does not count
+        unit = unit.cut(work.longest)
         tally = replace(tally, truncated=tally.truncated + 1, shortened=(*tally.shortened, origin)[:EXAMPLES])
-    if not sample.supervised:
-        return None, replace(tally, without_label=tally.without_label + 1, silent=(*tally.silent, origin)[:EXAMPLES])
-    return sample, tally
+    if not any(one.supervised for one in unit.samples):
+        return (), replace(tally, without_label=tally.without_label + 1, silent=(*tally.silent, origin)[:EXAMPLES])
+    return unit.samples, tally

@@ -18,7 +18,9 @@ from tunelab.data import cache
 from tunelab.data.counts import Counts, Tally, from_json, nothing_left, to_json, together
 from tunelab.data.dedup import without_duplicates
 from tunelab.data.formats import Context, find_format, format_for
+from tunelab.data.formats.pair_tokens import find_pair_format
 from tunelab.data.mixing import DEFAULT_SEED, chooses, held_out_count, merged, pieces, shard, shuffled
+from tunelab.data.pairs import entries_as_read, spread, width_of
 from tunelab.data.parts import Work
 from tunelab.data.sample import Row, Sample
 from tunelab.data.samples import Samples, encode
@@ -47,12 +49,16 @@ _FEW_BYTES = 2**25
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """Samples to train on, in order, and samples held out. `cached` says that they were read from the cache."""
+    """Samples to train on, in order, and samples held out. `cached` says that they were read from the cache.
+
+    `width`: how many samples make a row: one, or the two of a pair (data.pairs).
+    """
 
     train: Sequence[Sample]
     held_out: Sequence[Sample]
     counts: Counts
     cached: bool
+    width: int = 1
 
     def fingerprint(self) -> str:
         """A hash of every token and label that is trained on or held out, in order."""
@@ -75,6 +81,10 @@ class _Group:
     @property
     def seed(self) -> int:
         return _seed(self.config)
+
+    @property
+    def width(self) -> int:
+        return width_of(self.config)
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,15 +112,17 @@ def prepare(config: Config, tokenizer: TextTokenizer, *, progress: Progress | No
     Raises DataError for data that cannot be read, is not of its type, or leaves nothing to learn; ConfigError for a chat
     template that is not known.
     """
-    train = _group(config, tokenizer, "datasets", tuple(config.data.datasets), 0)
-    tests = tuple(config.data.test_datasets or ())
+    train = _group(config, tokenizer, "datasets", entries_as_read(config, "datasets"), 0)
+    tests = entries_as_read(config, "test_datasets")
     test = _group(config, tokenizer, "test_datasets", tests, len(train.datasets)) if tests else None
     samples, counts, cached = _made(train, progress)
+    width = train.width
     if test is None:
-        border = len(samples) - held_out_count(len(samples), config.data.val_set_size)
-        return Prepared(samples[:border], samples[border:], replace(counts, held_out=len(samples) - border), cached)
+        rows = len(samples) // width
+        last = rows - held_out_count(rows, config.data.val_set_size)
+        return Prepared(samples[:last * width], samples[last * width:], replace(counts, held_out=rows - last), cached, width)
     held_out, about, also_cached = _made(test, progress)
-    return Prepared(samples, held_out, together(counts, replace(about, held_out=len(held_out))), cached and also_cached)
+    return Prepared(samples, held_out, together(counts, replace(about, held_out=len(held_out) // width)), cached and also_cached, width)
 
 
 def _seed(config: Config) -> int:
@@ -132,13 +144,15 @@ def _group(config: Config, tokenizer: TextTokenizer, key: str, datasets: tuple[D
     data, folder, split = config.data, config.source.path.parent, "train" if key == "datasets" else "test"
     try:
         for index, dataset in enumerate(datasets):
-            if dataset.type:
+            if config.preference.method is not None:
+                find_pair_format(config.preference.method, dataset, index)
+            elif dataset.type:
                 find_format(dataset.type, index)
         sources = tuple(find_source(dataset, index, config_folder=folder, default_split=split) for index, dataset in enumerate(datasets))
         contexts = tuple(context_of(config, dataset, index, tokenizer) for index, dataset in enumerate(datasets))
     except TunelabError as error:
         raise _in(key, error) from error
-    longest = data.sequence_len if key == "datasets" else data.eval_sequence_len or data.sequence_len
+    longest = data.sequence_len if key == "datasets" or config.preference.method is not None else data.eval_sequence_len or data.sequence_len
     sources = tuple(replace(source, index=first + index) for index, source in enumerate(sources))
     return _Group(config, key, datasets, first, sources, contexts, longest)
 
@@ -180,7 +194,7 @@ def _options(group: _Group) -> list[Any]:
             "min_sample_len", "dataset_exact_deduplication")
     contexts = [[str(getattr(context, one.name)) for one in fields(context) if one.name != "tokenizer"] for context in group.contexts]
     return [[dataset.model_dump(mode="json") for dataset in group.datasets], [getattr(data, key) for key in keys], group.first, group.longest,
-            group.seed, contexts, [part.lower() for part in folder.parts[-3:] if "mistral" in part.lower()]]
+            group.seed, group.config.preference.method, contexts, [part.lower() for part in folder.parts[-3:] if "mistral" in part.lower()]]
 
 
 def _tokenised(group: _Group, writer: cache.Writer, progress: Progress | None) -> tuple[Samples, Counts]:
@@ -206,12 +220,12 @@ def _tokenised(group: _Group, writer: cache.Writer, progress: Progress | None) -
     samples = writer.whole()
     if not len(samples):
         nothing_left(tally, group.longest)
-    of_sample = np.cumsum(np.concatenate([np.zeros(0, np.bool_), *chain(*used)])) - 1  # made samples -> used ones
+    of_sample = np.cumsum(np.concatenate([np.zeros(0, np.bool_), *chain(*used)])) - 1  # made units -> used ones
     of_sample[~np.concatenate([np.zeros(0, np.bool_), *chain(*used)])] = -1
     order = of_sample[merged(_orders(rows, made), group.config.data, group.seed)]
-    samples = samples.select(order[order >= 0])
-    kept = without_duplicates(samples) if group.config.data.dataset_exact_deduplication else samples
-    return kept, tally.counts(len(kept), len(samples) - len(kept))
+    samples = samples.select(spread(order[order >= 0], group.width))
+    kept = without_duplicates(samples, group.width) if group.config.data.dataset_exact_deduplication else samples
+    return kept, tally.counts(len(kept) // group.width, (len(samples) - len(kept)) // group.width)
 
 
 def _rows(source: RowSource, dataset: Dataset, seed: int) -> _Rows:
@@ -225,11 +239,12 @@ def _rows(source: RowSource, dataset: Dataset, seed: int) -> _Rows:
 
 def _work(group: _Group, number: int, first: Row | None) -> Work:
     dataset, data, context = group.datasets[number], group.config.data, group.contexts[number]
+    method = group.config.preference.method
     excess = data.excess_length_strategy or "drop"
     if excess == "drop":
         context = replace(context, longest=group.longest)
-    return Work(dataset, context, format_for(dataset, number, None if first is None else first.values), group.longest,
-                data.min_sample_len or MIN_TOKENS, excess)
+    tokenise = find_pair_format(method, dataset, number) if method is not None else format_for(dataset, number, None if first is None else first.values)
+    return Work(dataset, context, tokenise, group.longest, 0 if method is not None else data.min_sample_len or MIN_TOKENS, excess)
 
 
 def _tasks(rows: Sequence[_Rows]) -> Iterator[Task]:

@@ -41,3 +41,19 @@ class Sample:
     def supervised(self) -> int:
         """How many tokens carry loss after the model's shift by one (the first token is never predicted)."""
         return sum(label != IGNORE for label in self.labels[1:])
+
+
+@dataclass(frozen=True, slots=True)
+class Unit:
+    """The samples that a row is used or left out with: one, or the two of a pair (data.pairs), of which one may be empty.
+
+    `length`: tokens, as held against sequence_len. `prompt`: those that cannot be cut; with more of them than the limit nothing is left to learn.
+    """
+
+    samples: tuple[Sample, ...]
+    length: int
+    prompt: int = 0
+
+    def cut(self, limit: int) -> Unit:
+        """The first `limit` tokens of each sample."""
+        return Unit(tuple(Sample(one.input_ids[:limit], one.labels[:limit], one.origin) for one in self.samples), min(self.length, limit), self.prompt)
