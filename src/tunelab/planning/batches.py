@@ -15,7 +15,7 @@ def data_facts(config: Config, lengths: Sequence[int], supervised: Sequence[int]
 
     The largest batch is the largest of those that the run takes, and of the whole first epoch only when it takes none.
     """
-    pad_to = config.data.sequence_len if config.data.pad_to_sequence_len else None
+    pad_to = config.data.sequence_len if config.data.pad_to_sequence_len and config.preference.method is None else None
 
     def positions(rows: Rows) -> int:
         return sum(pad_to or sum(lengths[index] for index in row) for row in rows)

@@ -84,6 +84,7 @@ def open_config(path: str, *, network: bool = False, machine: Machine | None = N
 
 def load_data(config: Config, model: ModelFolder, progress: Progress | None = None) -> Loaded:
     """Tokenise the datasets as the config says and plan every step. Raises DataError, ModelError."""
+    from tunelab.data.pairs import per_row
     from tunelab.data.prepare import prepare
     from tunelab.data.survey import sizes
     from tunelab.data.tokenizer import tokenizer_for
@@ -92,9 +93,10 @@ def load_data(config: Config, model: ModelFolder, progress: Progress | None = No
 
     tokenizer = tokenizer_for(model.folder, config.model)
     prepared = prepare(config, tokenizer, progress=progress)
-    lengths, supervised = sizes(prepared.train)
-    schedule = make_schedule(config, lengths, sizes(prepared.held_out)[0])
-    return Loaded(tokenizer, prepared, schedule, data_facts(config, lengths, supervised, len(prepared.held_out), schedule))
+    lengths, supervised = (per_row(figures, prepared.width) for figures in sizes(prepared.train))
+    held_out = per_row(sizes(prepared.held_out)[0], prepared.width)
+    schedule = make_schedule(config, lengths, held_out)
+    return Loaded(tokenizer, prepared, schedule, data_facts(config, lengths, supervised, len(held_out), schedule))
 
 
 def _look_at_model(config: Config, network: bool) -> tuple[ModelFolder | None, ModelShapes | None, list[Finding]]:
