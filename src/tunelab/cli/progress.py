@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +13,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn
 
 from tunelab.cli.output import console
 from tunelab.workflow.compare import AnswerWatch
+from tunelab.workflow.export import ExportWatch
 
 if TYPE_CHECKING:
     from tunelab.training.run import StepRecord
@@ -52,9 +53,14 @@ class TrainingBar:
             left = (total - record.step) * self._seconds / max(1, record.step)
             self._progress.console.print(f"step {record.step}/{total}  {detail}  about {left:.0f} s left")
 
-    def evaluation(self, step: int, loss: float) -> None:
+    def note(self, text: str) -> None:
+        """Say something besides."""
+        self._progress.console.print(text, markup=False)
+
+    def evaluation(self, step: int, loss: float, measures: Mapping[str, float]) -> None:
         """Say the evaluation loss."""
-        self._progress.console.print(f"step {step}: evaluation loss {loss:.4f}")
+        more = "".join(f"  {name} {value:.4g}" for name, value in measures.items())
+        self._progress.console.print(f"step {step}: evaluation loss {loss:.4f}{more}", markup=False)
 
 
 class JsonLines:
@@ -70,9 +76,13 @@ class JsonLines:
 
         _line({"event": "step", **dataclasses.asdict(record), "total": total})
 
-    def evaluation(self, step: int, loss: float) -> None:
+    def note(self, text: str) -> None:
+        """A note event."""
+        _line({"event": "note", "text": text})
+
+    def evaluation(self, step: int, loss: float, measures: Mapping[str, float]) -> None:
         """An evaluation event."""
-        _line({"event": "evaluation", "step": step, "loss": loss})
+        _line({"event": "evaluation", "step": step, "loss": loss, "measures": dict(measures)})
 
 
 class AnswerBar(AnswerWatch):
@@ -98,6 +108,27 @@ class AnswerBar(AnswerWatch):
             self._progress.console.print(f"{side}: {total} answers")
 
 
+class ExportBar(ExportWatch):
+    """Counts the bytes of an export."""
+
+    def __init__(self, progress: Progress | None) -> None:
+        self._progress = progress
+        self._task: TaskID | None = None
+
+    def phase(self, text: str) -> None:
+        """Say what is going on."""
+        if self._progress is not None:
+            self._progress.console.print(text)
+
+    def written(self, done: int, total: int) -> None:
+        """Move the bar on, in megabytes."""
+        if self._progress is None:
+            return
+        if self._task is None:
+            self._task = self._progress.add_task("MB written", total=total // 10**6, detail="")
+        self._progress.update(self._task, completed=done // 10**6)
+
+
 @contextmanager
 def training_watch(as_json: bool) -> Iterator[Any]:
     """The watch for one training run."""
@@ -116,6 +147,16 @@ def answer_watch(quiet: bool) -> Iterator[AnswerBar]:
         return
     with _progress() as progress:
         yield AnswerBar(progress)
+
+
+@contextmanager
+def export_watch(quiet: bool) -> Iterator[ExportBar]:
+    """The watch for one export."""
+    if quiet:
+        yield ExportBar(None)
+        return
+    with _progress() as progress:
+        yield ExportBar(progress)
 
 
 def _progress() -> Progress:

@@ -26,6 +26,7 @@ from tunelab.config.sections.model import ModelSection
 from tunelab.config.sections.optimisation import OptimisationSection
 from tunelab.config.sections.preference import PreferenceSection
 from tunelab.config.sections.run import RunSection
+from tunelab.config.sections.tracking import TrackingSection
 from tunelab.config.setting import Section
 from tunelab.config.source import Source, read_source
 from tunelab.errors import ConfigError
@@ -53,6 +54,7 @@ class Config:
     preference: PreferenceSection
     hardware: HardwareSection
     run: RunSection
+    tracking: TrackingSection
 
     def section(self, name: str) -> Section:
         """A section by its name in the catalogue."""

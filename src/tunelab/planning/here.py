@@ -15,7 +15,8 @@ from tunelab.facts.shapes import ModelShapes
 from tunelab.planning.lora import DEFAULT_ALPHA, DEFAULT_R, default_targets, lora_parameters, target_layers, trainable_parameters
 from tunelab.planning.precision import BYTES, precision
 from tunelab.planning.rules.hardware import parameters_in_name
-from tunelab.planning.steps import MIN_LR_SHARE, StepPlan
+from tunelab.planning.schedules import MIN_LR_SHARE
+from tunelab.planning.steps import StepPlan
 
 
 @dataclass(frozen=True, slots=True)
@@ -258,9 +259,10 @@ def _seed(_: Facts, value: int | None) -> str:
 def _saves(facts: Facts, _: Any) -> str:
     if facts.steps is None:
         return ""
-    if facts.steps.save_best:
-        return "A checkpoint after each evaluation with the lowest loss so far."
-    return f"{plural(len(facts.steps.save_steps), 'checkpoint')}{_at(facts.steps.save_steps)}."
+    best = "after each evaluation with the lowest loss so far" if facts.steps.keeps_best else ""
+    if not facts.steps.save_steps and best:
+        return f"A checkpoint {best}."
+    return f"{plural(len(facts.steps.save_steps), 'checkpoint')}{_at(facts.steps.save_steps)}{', and one ' + best if best else ''}."
 
 
 @_about("eval_steps", "evals_per_epoch", "eval_strategy")

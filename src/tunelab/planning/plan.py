@@ -171,8 +171,8 @@ def _totals(data: DataFacts | None, steps: StepPlan | None, accumulation: int) -
 
 
 def _saves(steps: StepPlan) -> int:
-    """Checkpoints that are written; with save_strategy best at most one per evaluation."""
-    return len(steps.eval_steps) if steps.save_best else len(steps.save_steps)
+    """Checkpoints that are written at most; where the best is kept, each evaluation may write one."""
+    return len({*steps.save_steps, *steps.eval_steps}) if steps.keeps_best else len(steps.save_steps)
 
 
 def _disk(config: Config, work: Workload | None, steps: StepPlan | None) -> int | None:

@@ -1,26 +1,21 @@
 """`plan_steps`: how many optimizer steps a run takes, at which of them it saves, evaluates and logs, and the learning rate of each.
 
 The training loop asks these very functions, so that what the plan says is what the run does. Defaults that the config leaves open
-are Axolotl 0.21.0's (warm-up, logging, a checkpoint after each epoch); the schedules are the formulas of transformers'
-`get_scheduler`.
+are Axolotl 0.21.0's (warm-up, logging, a checkpoint after each epoch); the schedules are in `planning.schedules`.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
-from types import MappingProxyType
 
 from tunelab.config.config import Config
 from tunelab.config.sections.optimisation import OptimisationSection
 from tunelab.config.sections.run import RunSection
+from tunelab.planning.schedules import FOLLOWING, Course, course_of
 
-MIN_LR_SHARE = 0.1
-"""The floor of cosine_with_min_lr, as a share of learning_rate."""
-POLYNOMIAL_END = 1e-7
-"""Where the polynomial schedule (power 1) ends, as a learning rate."""
 DEFAULT_SAVE_STEPS = 500
 """The interval of `save_strategy: steps` without save_steps (transformers' default)."""
 
@@ -30,9 +25,10 @@ class StepPlan:
     """The steps of a run. Steps are counted from 1: step n is done when n optimizer updates have been made.
 
     `steps_per_epoch[e]`: updates in epoch e; the last one may be cut short by a fractional num_epochs or by max_steps.
-    `epoch_ends[e]`: the step that ends epoch e. `save_steps`, `eval_steps`: after which steps. `save_best`: a checkpoint is written
-    after an evaluation with the lowest loss so far, instead of at fixed steps. `logging_every`: steps per line of the terminal log.
-    `accumulation`: micro batches per step; the last step of an epoch may have fewer.
+    `epoch_ends[e]`: the step that ends epoch e. `save_steps`, `eval_steps`: after which steps. `keeps_best`: a checkpoint is also written after
+    an evaluation with the lowest loss so far, and rotation leaves it; `loads_best`: its weights are the result. `patience`: evaluations
+    without a lower loss after which the run ends. `logging_every`: steps per line of the terminal log.
+    `accumulation`: micro batches per step; the last step of an epoch may have fewer. `course`: the learning rate's schedule.
     """
 
     total: int
@@ -42,19 +38,20 @@ class StepPlan:
     warmup: int
     save_steps: tuple[int, ...]
     eval_steps: tuple[int, ...]
-    save_best: bool
+    keeps_best: bool
+    loads_best: bool
+    patience: int | None
     logging_every: int
-    scheduler: str
-    learning_rate: float
+    course: Course
     rows: int
 
     def multiplier_at(self, step: int) -> float:
         """The share of learning_rate that the (step + 1)-th update is made with: `step` updates are done before it (0 at first)."""
-        return SCHEDULES[self.scheduler](step, self.warmup, self.total, self.learning_rate)
+        return self.course.share(step)
 
     def lr_at(self, step: int) -> float:
         """The learning rate of the update that follows `step` done updates (transformers' LambdaLR counts the same way)."""
-        return self.learning_rate * self.multiplier_at(step)
+        return self.course.rate * self.course.share(step)
 
     def is_save(self, step: int) -> bool:
         """Whether a checkpoint is written after step `step` (from 1)."""
@@ -63,6 +60,13 @@ class StepPlan:
     def is_eval(self, step: int) -> bool:
         """Whether the held-out rows are looked at after step `step` (from 1)."""
         return step in self.eval_steps
+
+    def out_of_patience(self, evaluations: Mapping[int, float]) -> bool:
+        """Whether the last `patience` evaluations (loss by step) all failed to be lower than the best one before them."""
+        losses = [evaluations[step] for step in sorted(evaluations)]
+        if self.patience is None or len(losses) <= self.patience:
+            return False
+        return min(losses[-self.patience :]) >= min(losses[: -self.patience])
 
     def is_logged(self, step: int) -> bool:
         """Whether the terminal log has a line for step `step` (from 1): the first, the last and every `logging_every`-th."""
@@ -77,14 +81,17 @@ def plan_steps(config: Config, rows: int, batches_per_epoch: Sequence[int] | int
     """
     settings, run = config.optimisation, config.run
     accumulation = settings.gradient_accumulation_steps
-    per_epoch = _cut(_epochs(settings.num_epochs, accumulation, batches_per_epoch), settings.max_steps)
+    num_epochs = _times(batches_per_epoch, accumulation, settings.max_steps) if config.data.is_streamed else settings.num_epochs
+    per_epoch = _cut(_epochs(num_epochs, accumulation, batches_per_epoch), settings.max_steps)
     ends = tuple(accumulate(per_epoch))
     total = ends[-1] if ends else 0
     logging = run.logging_steps or default_logging(total)
     evaluates = held_out > 0 if held_out is not None else config.data.val_set_size > 0
     evals = _eval_steps(config, total, ends, logging) if evaluates else ()
-    return StepPlan(total, per_epoch, ends, accumulation, warmup_steps(settings, total), _save_steps(config, total, ends), evals,
-                    _keeps_best(run), logging, settings.lr_scheduler, settings.learning_rate, rows)
+    warmup = warmup_steps(settings, total)
+    return StepPlan(total, per_epoch, ends, accumulation, warmup, _save_steps(config, total, ends), evals,
+                    _keeps_best(run) or _loads_best(run), _loads_best(run), run.early_stopping_patience, logging,
+                    course_of(settings, warmup, total), rows)
 
 
 def _keeps_best(run: RunSection) -> bool:
@@ -92,9 +99,15 @@ def _keeps_best(run: RunSection) -> bool:
     return run.save_strategy == "best" and run.metric_for_best_model in (None, "eval_loss", "loss")
 
 
+def _loads_best(run: RunSection) -> bool:
+    """Whether the result has the weights of the best checkpoint. As in Axolotl, early stopping asks for it too."""
+    return bool(run.load_best_model_at_end) or run.early_stopping_patience is not None
+
+
 def warmup_steps(settings: OptimisationSection, total: int) -> int:
-    """Steps of warm-up: as written, a share of `total` rounded down, or by default 3 % of it and 100 at most. None for constant."""
-    if settings.lr_scheduler == "constant":
+    """Steps of warm-up: as written, a share of `total` rounded down, or by default 3 % of it and 100 at most. None for constant and
+    for the schedules that follow the evaluation loss."""
+    if settings.lr_scheduler in ("constant", *FOLLOWING):
         return 0
     if settings.warmup_steps is not None:
         return settings.warmup_steps
@@ -118,6 +131,12 @@ def _epochs(num_epochs: float, accumulation: int, batches: Sequence[int] | int) 
     if part > 0:
         steps[-1] = math.ceil(round(part * steps[-1], 9))  # 0.1 * 30 is 3, not 3.0000000000000004 and then 4
     return tuple(steps)
+
+
+def _times(batches: Sequence[int] | int, accumulation: int, max_steps: int | None) -> int:
+    """How often a stream is read: as often as its steps take, whatever num_epochs says."""
+    known = [batches] if isinstance(batches, int) else list(batches)
+    return len(known) if not isinstance(batches, int) or not known[0] or not max_steps else math.ceil(max_steps / math.ceil(known[0] / accumulation))
 
 
 def _cut(per_epoch: tuple[int, ...], max_steps: int | None) -> tuple[int, ...]:
@@ -179,48 +198,3 @@ def _parts(count: int, ends: tuple[int, ...]) -> tuple[int, ...]:
     marks = (start + math.ceil(part * (end - start) / count)
              for start, end in zip(starts, ends, strict=True) for part in range(1, count + 1) if end > start)
     return tuple(dict.fromkeys(marks))
-
-
-# (step, warmup, total, learning_rate) -> share of learning_rate. The warm-up is the same in all of them: from 0 in equal steps.
-Schedule = Callable[[int, int, int, float], float]
-
-
-def _progress(step: int, warmup: int, total: int) -> float:
-    return (step - warmup) / max(1, total - warmup)
-
-
-def _linear(step: int, warmup: int, total: int, _: float) -> float:
-    return max(0.0, (total - step) / max(1, total - warmup))
-
-
-def _cosine(step: int, warmup: int, total: int, _: float) -> float:
-    """Half a cosine (Loshchilov & Hutter 2016, arXiv:1608.03983), without restarts."""
-    return max(0.0, 0.5 * (1.0 + math.cos(math.pi * _progress(step, warmup, total))))
-
-
-def _cosine_with_min_lr(step: int, warmup: int, total: int, rate: float) -> float:
-    return _cosine(step, warmup, total, rate) * (1 - MIN_LR_SHARE) + MIN_LR_SHARE
-
-
-def _constant(_step: int, _warmup: int, _total: int, _: float) -> float:
-    return 1.0
-
-
-def _polynomial(step: int, warmup: int, total: int, rate: float) -> float:
-    if step > total:
-        return POLYNOMIAL_END / rate
-    return ((rate - POLYNOMIAL_END) * (1 - _progress(step, warmup, total)) + POLYNOMIAL_END) / rate
-
-
-def _warmed(schedule: Schedule) -> Schedule:
-    return lambda step, warmup, total, rate: step / max(1, warmup) if step < warmup else schedule(step, warmup, total, rate)
-
-
-SCHEDULES: Mapping[str, Schedule] = MappingProxyType({
-    "linear": _warmed(_linear),
-    "cosine": _warmed(_cosine),
-    "cosine_with_min_lr": _warmed(_cosine_with_min_lr),
-    "constant": _constant,
-    "constant_with_warmup": _warmed(_constant),
-    "polynomial": _warmed(_polynomial),
-})

@@ -34,9 +34,14 @@ class MicroBatch:
         """Tokens that carry loss."""
         return self.targets.shape[0]
 
+    @property
+    def units(self) -> int:
+        """What the loss is the mean over."""
+        return self.supervised
+
 
 def lay_out(rows: Sequence[Sequence[Sample]], *, pad_id: int, pad_to: int | None, device: torch.device) -> MicroBatch:
-    """Lay the rows of a micro-batch end to end. With `pad_to` each row is filled up to that many tokens.
+    """Lay the rows of a micro-batch end to end. With `pad_to` each row is filled up to a multiple of that many tokens.
 
     A sample's first token is never a target: nothing before it belongs to it.
     """
@@ -56,8 +61,8 @@ def lay_out(rows: Sequence[Sequence[Sample]], *, pad_id: int, pad_to: int | None
                 if label != IGNORE:
                     keep.append(offset + index)
                     targets.append(label)
-        missing = pad_to - (len(ids) - start) if pad_to is not None else 0
-        if missing > 0:
+        missing = -(len(ids) - start) % pad_to if pad_to is not None else 0
+        if missing:
             ids.extend([pad_id] * missing)
             positions.extend(range(missing))
             borders.append(len(ids))

@@ -1,15 +1,15 @@
-"""A run, read top to bottom: build, resume, step, evaluate, save.
+"""A run, read top to bottom: build, resume, try the worst batch, step, evaluate, save.
 
-One micro-batch is one row of samples laid end to end; `gradient_accumulation_steps` of them make a step; the loss of a
-step is the mean over all its supervised tokens. After each step the event file has a line; after each checkpoint a
-killed run can go on to the same losses, bit for bit on one machine.
+`gradient_accumulation_steps` micro-batches (of each process) make a step; the loss of a step is the mean over all its units,
+supervised tokens for ordinary fine-tuning. After each step the event file has a line with the samples that it used; after each
+checkpoint a killed run can go on to the same losses, bit for bit on one machine.
 """
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,16 +21,19 @@ from tunelab.config import Config
 from tunelab.data.sample import Sample
 from tunelab.errors import FolderError, Interrupted, RunError
 from tunelab.planning.schedule import Schedule
+from tunelab.runs.checkpoints import damage, newest_whole
 from tunelab.runs.events import EventLog
-from tunelab.runs.events import evaluations as events_of_evaluations
 from tunelab.runs.folder import RunFolder
-from tunelab.training.batch import MicroBatch, lay_out
-from tunelab.training.checkpoint import RandomState, is_whole, load_checkpoint, newest_whole, save_checkpoint, save_result
+from tunelab.training.checkpoint import Progress, RandomState, load_checkpoint, load_weights, save_checkpoint, save_result
 from tunelab.training.interrupt import StopRequest
-from tunelab.training.loss import summed_loss, takes_logits_to_keep
-from tunelab.training.memory import peak_memory_bytes, reset_peak
+from tunelab.training.loop import Loop, StepRecord
+from tunelab.training.memory import naming_what_to_lower, peak_memory_bytes, reset_peak
 from tunelab.training.model import build_model, trainable
-from tunelab.training.optimizer import build_optimizer
+from tunelab.training.objective import Objective
+from tunelab.training.optimizer import build_optimizer, resting
+from tunelab.training.supervised import Supervised
+
+__all__ = ["Job", "Outcome", "StepRecord", "Watch", "first_steps", "train"]
 
 
 @dataclass(frozen=True)
@@ -49,22 +52,11 @@ class Job:
 
 
 @dataclass(frozen=True, slots=True)
-class StepRecord:
-    """What one step did. `loss` in nats per supervised token; `step` counts from 1."""
-
-    step: int
-    epoch: float
-    loss: float
-    lr: float
-    grad_norm: float
-    tokens: int
-    supervised: int
-    seconds: float
-
-
-@dataclass(frozen=True, slots=True)
 class Outcome:
-    """What a finished run measured. `seconds` are of this process's steps alone, without loading and saving."""
+    """What a finished run measured. `seconds` are of this process's steps alone, without loading and saving.
+
+    `stopped_early`: the step after which patience ran out; `best`: the step whose weights are the result, when it is not the last.
+    """
 
     steps: int
     tokens: int
@@ -76,6 +68,8 @@ class Outcome:
     peak_memory_bytes: int
     trainable_parameters: int
     total_parameters: int
+    stopped_early: int | None
+    best: int | None
 
 
 class Watch:
@@ -84,155 +78,148 @@ class Watch:
     def phase(self, text: str) -> None:
         """A new phase begins."""
 
+    def note(self, text: str) -> None:
+        """Something worth a line: what was passed over, what was found."""
+
     def step(self, record: StepRecord, total: int) -> None:
         """A step is done."""
 
-    def evaluation(self, step: int, loss: float) -> None:
+    def evaluation(self, step: int, loss: float, measures: Mapping[str, float]) -> None:
         """The held-out rows were evaluated."""
 
 
 def train(job: Job, run: RunFolder, events: EventLog, watch: Watch) -> Outcome:
-    """Run a job to its end. Raises Interrupted when stopped (a checkpoint is saved), RunError when the loss is not finite."""
-    config, plan = job.config, job.schedule.steps
-    torch.manual_seed(config.run.seed if config.run.seed is not None else 42)
+    """Run a job to its end. Raises Interrupted when stopped (a checkpoint is saved), RunError when the loss is not finite or memory ran out."""
+    plan = job.schedule.steps
+    torch.manual_seed(job.config.run.seed if job.config.run.seed is not None else 42)
     watch.phase("loading the model")
     reset_peak()
-    accelerator = _accelerator(job)
-    model = build_model(config, job.weights, job.precision, job.vocabulary)
-    optimizer = build_optimizer(config, trainable(model))
-    first, random = 0, RandomState.now()
+    loop = _build(job)
+    progress = Progress(0, RandomState.now())
     if job.resume:
-        first, random = _resume(config, run, model, optimizer, events)
-    model, optimizer = accelerator.prepare(model, optimizer)
-    loop = _Loop(job, accelerator, model, optimizer)
-    random.restore()
-    counted = [parameter.numel() for _, parameter in trainable(model)]
-    evaluations = [float(event["loss"]) for event in events_of_evaluations(run.events_path) if event["step"] <= first]
+        progress = _resume(job.config, run, loop, events, watch)
+    watch.phase("trying the largest batch")
+    _rehearse(job, loop, events)
+    progress.random.restore()
     records: list[StepRecord] = []
     watch.phase("training")
     with StopRequest() as stop:
-        for step in range(first, plan.total):
-            random = RandomState.now()
-            record = loop.step(step, lambda: stop.requested)
+        while progress.step < plan.total and not plan.out_of_patience(progress.evaluations):
+            record = loop.step(progress.step, lambda: stop.requested)
             if record is None:
-                raise _stopped(run, step, loop, random)
+                raise _stopped(job, run, progress, loop)
             records.append(record)
-            _note(events, record, job.schedule.samples(step))
+            _note(events, record, job.schedule.samples(record.step - 1))
             watch.step(record, plan.total)
             _check_finite(record)
-            is_best = False
+            progress = replace(progress, step=record.step, random=RandomState.now())
             if plan.is_eval(record.step):
-                loss = loop.evaluate()
-                is_best = plan.save_best and loss < min(evaluations, default=float("inf"))
-                evaluations.append(loss)
-                events.append("evaluation", step=record.step, loss=loss, rows=len(job.held_out))
-                watch.evaluation(record.step, loss)
-            if plan.is_save(record.step) or is_best:
-                loop.save(run, record.step, RandomState.now())
+                loss, measures = loop.evaluate()
+                loop.rate.observe(loss)
+                progress = replace(progress, random=RandomState.now(), evaluations={**progress.evaluations, record.step: loss})
+                events.append("evaluation", step=record.step, loss=loss, rows=len(job.held_out), measures=measures)
+                watch.evaluation(record.step, loss, measures)
+            if plan.is_save(record.step) or (plan.keeps_best and progress.best == record.step):
+                _save(job, run, progress, loop)
                 events.append("checkpoint", step=record.step, durable=True)
+    early = progress.step if progress.step < plan.total else None
+    if early is not None:
+        events.append("stopped early", step=early, durable=True)
+        watch.note(f"Stopped early after step {early}: the evaluation loss has not become lower for {plan.patience} evaluations.")
+    best = _take_best(run, progress, loop, watch) if plan.loads_best else None
     watch.phase("saving")
-    save_result(accelerator.unwrap_model(model), run)
-    return Outcome(
-        steps=plan.total, tokens=sum(r.tokens for r in records), supervised=sum(r.supervised for r in records),
-        seconds=sum(r.seconds for r in records), first_loss=records[0].loss if records else float("nan"),
-        last_loss=records[-1].loss if records else float("nan"), eval_loss=evaluations[-1] if evaluations else None, peak_memory_bytes=peak_memory_bytes(),
-        trainable_parameters=sum(counted), total_parameters=sum(p.numel() for p in model.parameters()))
+    with resting(loop.optimizer) if best is None else nullcontext():  # the best checkpoint's weights rest already
+        save_result(loop.model, run)
+    return _outcome(loop.model, progress, records, early, best)
 
 
 def first_steps(job: Job, count: int) -> list[StepRecord]:
     """Take the first steps of a job and throw the weights away: for measuring."""
     torch.manual_seed(42)
-    accelerator = _accelerator(job)
-    model = build_model(job.config, job.weights, job.precision, job.vocabulary)
-    loop = _Loop(job, accelerator, *accelerator.prepare(model, build_optimizer(job.config, trainable(model))))
+    loop = _build(job)
     records = [loop.step(step, lambda: False) for step in range(min(count, job.schedule.steps.total))]
     return [record for record in records if record is not None]
 
 
-def _accelerator(job: Job) -> Accelerator:
+def _build(job: Job) -> Loop:
     AcceleratorState._reset_state()  # its precision is one for the whole process; a second run may want another
-    return Accelerator(mixed_precision=None if job.precision == "fp32" else job.precision, cpu=not torch.cuda.is_available())
+    accelerator = Accelerator(mixed_precision=None if job.precision == "fp32" else job.precision, cpu=not torch.cuda.is_available())
+    model = build_model(job.config, job.weights, job.precision, job.vocabulary)
+    optimizer = build_optimizer(job.config, model, warmup=job.schedule.steps.warmup)
+    return Loop(job.config, job.schedule, _objective(job, model, accelerator.device), accelerator, model, optimizer)
 
 
-class _Loop:
-    """The parts of a step, bound to one model and optimizer."""
-
-    def __init__(self, job: Job, accelerator: Accelerator, model: Any, optimizer: Any) -> None:
-        self._job, self._accelerator, self._model, self._optimizer = job, accelerator, model, optimizer
-        self._selective = takes_logits_to_keep(accelerator.unwrap_model(model))
-        self._parameters = [parameter for _, parameter in trainable(model)]
-
-    def step(self, step: int, stop: Callable[[], bool]) -> StepRecord | None:
-        """One optimizer step; None when a stop was asked for before it was complete (nothing is changed then)."""
-        began = time.perf_counter()
-        batches = [self._lay_out(rows) for rows in self._job.schedule.micro_batches(step)]
-        supervised = sum(batch.supervised for batch in batches)
-        lr = self._job.schedule.steps.lr_at(step)
-        for group in self._optimizer.param_groups:
-            group["lr"] = lr
-        self._model.train()
-        total = 0.0
-        for batch in batches:
-            if stop():
-                self._optimizer.zero_grad()
-                return None
-            loss = summed_loss(self._model, batch, self._selective) / max(1, supervised)
-            self._accelerator.backward(loss)
-            total += float(loss.detach())
-        norm = self._accelerator.clip_grad_norm_(self._parameters, self._clip_at())
-        self._optimizer.step()
-        self._optimizer.zero_grad()
-        return StepRecord(step + 1, round(self._job.schedule.epoch_after(step), 4), total, lr, float(norm),
-                          sum(batch.tokens for batch in batches), supervised, time.perf_counter() - began)
-
-    def evaluate(self) -> float:
-        """Mean loss per supervised token over all held-out rows."""
-        self._model.eval()
-        total, supervised = 0.0, 0
-        with torch.no_grad():
-            for rows in self._job.schedule.evaluation_batches():
-                batch = self._lay_out(rows, held_out=True)
-                total += float(summed_loss(self._model, batch, self._selective))
-                supervised += batch.supervised
-        return total / max(1, supervised)
-
-    def save(self, run: RunFolder, step: int, random: RandomState) -> None:
-        """Write a checkpoint of the state after `step`."""
-        save_checkpoint(run, step, self._accelerator.unwrap_model(self._model), self._optimizer, random,
-                        self._job.config.run.save_total_limit)
-
-    def _lay_out(self, rows: Sequence[Sequence[int]], held_out: bool = False) -> MicroBatch:
-        samples = self._job.held_out if held_out else self._job.train
-        pad_to = self._job.config.data.sequence_len if self._job.config.data.pad_to_sequence_len else None
-        return lay_out([[samples[index] for index in row] for row in rows], pad_id=self._job.pad_id, pad_to=pad_to,
-                       device=self._accelerator.device)
-
-    def _clip_at(self) -> float:
-        limit = self._job.config.optimisation.max_grad_norm
-        return float("inf") if limit == 0 else 1.0 if limit is None else limit
+def _objective(job: Job, model: torch.nn.Module, device: torch.device) -> Objective:
+    """What the config asks to minimise."""
+    return Supervised(job.config, model, (job.train, job.held_out), job.pad_id, device)
 
 
-def _resume(config: Config, run: RunFolder, model: Any, optimizer: torch.optim.Optimizer, events: EventLog) -> tuple[int, RandomState]:
+def _resume(config: Config, run: RunFolder, loop: Loop, events: EventLog, watch: Watch) -> Progress:
     """Put the newest whole checkpoint (or the one that the config names) into place; step 0 when there is none."""
     named = config.run.resume_from_checkpoint
     folder = Path(named) if isinstance(named, str) else None
     if folder is None:
-        newest = newest_whole(run)
+        newest, passed = newest_whole(run)
+        for text in passed:
+            events.append("checkpoint passed over", reason=text, durable=True)
+            watch.note(f"Passed over {text}.")
         if newest is None:
             events.append("resumed", step=0, durable=True)
-            return 0, RandomState.now()
+            return Progress(0, RandomState.now())
         folder = newest[1]
-    elif not is_whole(folder):
-        raise FolderError("This is no whole checkpoint (its state.json is missing or its files do not match it).", where=str(folder),
+    elif wrong := damage(folder):
+        raise FolderError(f"This is no whole checkpoint: {wrong}.", where=str(folder),
                           next_step="Name another in resume_from_checkpoint, or leave the key out and use --resume: it takes the newest whole one.")
-    step, random = load_checkpoint(folder, model, optimizer)
-    events.append("resumed", step=step, checkpoint=folder.name, durable=True)
-    return step, random
+    progress = loop.restore(load_checkpoint(folder, loop.model, loop.optimizer))
+    events.append("resumed", step=progress.step, checkpoint=folder.name, durable=True)
+    return progress
+
+
+def _rehearse(job: Job, loop: Loop, events: EventLog) -> None:
+    """Run out of memory now if at all: the largest training batch forward and backward, the largest of evaluation forward."""
+    worst = loop.worst()
+    for rows, tokens, held_out in ((*worst.train, False), *([(*worst.held_out, True)] if worst.held_out else [])):
+        events.append("rehearsal", tokens=tokens, held_out=held_out, durable=True)  # when the system kills us in it, this line says so
+        with naming_what_to_lower(job.config, tokens, held_out):
+            loop.rehearse(rows, held_out=held_out)
+    events.append("rehearsed", peak_memory_bytes=peak_memory_bytes())
+
+
+def _save(job: Job, run: RunFolder, progress: Progress, loop: Loop) -> None:
+    """Write a checkpoint of the state after a step."""
+    best = progress.best if job.schedule.steps.keeps_best else None
+    with resting(loop.optimizer):
+        save_checkpoint(run, loop.remember(progress), loop.model, loop.optimizer, job.config.run.save_total_limit, best)
+
+
+def _take_best(run: RunFolder, progress: Progress, loop: Loop, watch: Watch) -> int | None:
+    """Put the weights of the best checkpoint into place; None when that is where the run stands, or when it is no longer whole."""
+    best = progress.best
+    if best is None or best == progress.step:
+        return None
+    if wrong := damage(run.checkpoint(best)):
+        watch.note(f"The best checkpoint, of step {best}, cannot be taken ({wrong}); the result has the weights of step {progress.step}.")
+        return None
+    load_weights(run.checkpoint(best), loop.model)
+    watch.note(f"The result has the weights of step {best}, whose evaluation loss {progress.evaluations[best]:.4f} is the lowest.")
+    return best
+
+
+def _outcome(model: Any, progress: Progress, records: Sequence[StepRecord], early: int | None, best: int | None) -> Outcome:
+    losses = [record.loss for record in records] or [float("nan")]
+    evaluations = progress.evaluations
+    return Outcome(
+        steps=progress.step, tokens=sum(r.tokens for r in records), supervised=sum(r.supervised for r in records),
+        seconds=sum(r.seconds for r in records), first_loss=losses[0], last_loss=losses[-1],
+        eval_loss=evaluations[best or max(evaluations)] if evaluations else None, peak_memory_bytes=peak_memory_bytes(),
+        trainable_parameters=sum(parameter.numel() for _, parameter in trainable(model)),
+        total_parameters=sum(p.numel() for p in model.parameters()), stopped_early=early, best=best)
 
 
 def _note(events: EventLog, record: StepRecord, samples: Sequence[int]) -> None:
     events.append("step", step=record.step, epoch=record.epoch, loss=record.loss, lr=record.lr, grad_norm=record.grad_norm,
-                  tokens=record.tokens, supervised=record.supervised, seconds=round(record.seconds, 4), samples=list(samples))
+                  tokens=record.tokens, supervised=record.supervised, seconds=round(record.seconds, 4), samples=list(samples),
+                  measures=dict(record.measures))
 
 
 def _check_finite(record: StepRecord) -> None:
@@ -241,10 +228,11 @@ def _check_finite(record: StepRecord) -> None:
                        next_step="Lower learning_rate (a tenth of it is a good try), then train again in a new output_dir.")
 
 
-def _stopped(run: RunFolder, step: int, loop: _Loop, random: RandomState) -> Interrupted:
+def _stopped(job: Job, run: RunFolder, progress: Progress, loop: Loop) -> Interrupted:
     """Save the state after the last whole step and say how to go on."""
+    step = progress.step
     if step > 0:
-        loop.save(run, step, random)
+        _save(job, run, progress, loop)
     return Interrupted(f"Stopped after step {step}; " + (f"everything up to there is saved in {run.checkpoint(step)}." if step else
                                                        "nothing was trained yet."),
                        next_step="Go on with the same command and --resume.")

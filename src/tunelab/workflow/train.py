@@ -20,7 +20,7 @@ from tunelab.errors import FolderError, Interrupted, TunelabError, needs
 from tunelab.facts.model import ensure_weights
 from tunelab.planning.plan import Plan, make_plan
 from tunelab.planning.precision import precision
-from tunelab.runs.events import EventLog, evaluations, steps
+from tunelab.runs.events import EventLog, steps
 from tunelab.runs.folder import RunFolder, open_for_training
 from tunelab.runs.store import read_json, write_json, write_text
 from tunelab.workflow.opening import Loaded, Opened, load_data, open_config
@@ -161,12 +161,12 @@ def _check_unchanged(folder: RunFolder, config: Config, loaded: Loaded) -> None:
 
 def _measured(folder: RunFolder, outcome: Outcome) -> dict[str, Any]:
     """What the whole run did, over all its sittings."""
-    done, looked = steps(folder.events_path), evaluations(folder.events_path)
+    done = steps(folder.events_path)
     seconds = sum(event["seconds"] for event in done)
     tokens = sum(event["tokens"] for event in done)
     return {"steps": len(done), "tokens": tokens, "supervised": sum(event["supervised"] for event in done), "seconds": round(seconds, 3),
             "tokens_per_second": round(tokens / seconds, 2) if seconds else None, "first_loss": done[0]["loss"], "last_loss": done[-1]["loss"],
-            "eval_loss": looked[-1]["loss"] if looked else None, "peak_memory_bytes": outcome.peak_memory_bytes,
+            "eval_loss": outcome.eval_loss, "stopped_early": outcome.stopped_early, "best_step": outcome.best, "peak_memory_bytes": outcome.peak_memory_bytes,
             "trainable_parameters": outcome.trainable_parameters, "disk_bytes": _disk_bytes(folder)}
 
 

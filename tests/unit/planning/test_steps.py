@@ -87,7 +87,18 @@ def test_nothing_is_evaluated_without_held_out_rows(tmp_path: Path) -> None:
 
 def test_the_best_checkpoint_has_no_fixed_steps(tmp_path: Path) -> None:
     plan = planned(tmp_path, "save_strategy: best\nval_set_size: 0.1\neval_steps: 10")
-    assert plan.save_best and plan.save_steps == ()
+    assert plan.keeps_best and not plan.loads_best and plan.save_steps == ()
+
+
+def test_patience_counts_evaluations_without_a_lower_loss(tmp_path: Path) -> None:
+    plan = planned(tmp_path, "early_stopping_patience: 2\nval_set_size: 0.1\neval_steps: 10\nsave_steps: 10")
+    assert plan.loads_best and plan.keeps_best
+    assert not plan.out_of_patience({})
+    assert not plan.out_of_patience({10: 1.0, 20: 1.2})
+    assert plan.out_of_patience({10: 1.0, 20: 1.2, 30: 1.0})  # as low is not lower
+    assert not plan.out_of_patience({10: 1.0, 20: 1.2, 30: 0.9, 40: 1.3})
+    assert plan.out_of_patience({30: 0.9, 50: 0.91, 40: 1.3, 10: 1.0, 20: 1.2})
+    assert not planned(tmp_path, "early_stopping_patience: 0\nval_set_size: 0.1\neval_steps: 10\nsave_steps: 10").loads_best
 
 
 @pytest.mark.parametrize(("batches", "every"), [(30, 1), (400, 2), (5000, 10)])

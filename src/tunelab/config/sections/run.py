@@ -32,6 +32,14 @@ class RunSection(Section):
         "What makes one checkpoint better than another when save_strategy is best.",
         "Quality: the checkpoint with the lowest loss on the held-out rows is kept. tunelab compares by that loss only.",
         "eval_loss", ("save_strategy", "val_set_size"), "metric_for_best_model: eval_loss")] = None
+    load_best_model_at_end: Annotated[bool | None, Setting(
+        "Take the weights of the checkpoint with the lowest evaluation loss as the result, instead of the last ones.",
+        "Quality: guards against overfitting. A checkpoint is then also written whenever the evaluation loss is the lowest so far, and is kept.",
+        "true with early_stopping_patience", ("early_stopping_patience", "eval_steps", "save_total_limit"), "load_best_model_at_end: true")] = False
+    early_stopping_patience: Annotated[int | None, Field(gt=0), Setting(
+        "End the run when so many evaluations in a row were not lower than the best before them.",
+        "Time, and a guard against overfitting; the result has the weights of the best checkpoint.",
+        "3", ("eval_steps", "save_steps", "load_best_model_at_end", "val_set_size"), "early_stopping_patience: 3")] = None
     save_total_limit: Annotated[int | None, Field(gt=0), Setting(
         "How many checkpoints to keep; the oldest go first.", "Disk only.", "2-4", ("save_steps",))] = None
     eval_steps: Annotated[float | None, Field(gt=0), Setting(

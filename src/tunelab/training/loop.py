@@ -1,0 +1,143 @@
+"""The parts of a step, bound to one model, optimizer and objective: take it, evaluate, and try the worst of both before the first."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from contextlib import nullcontext
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+
+from tunelab.config import Config
+from tunelab.planning.rate import Rate
+from tunelab.planning.schedule import Rows, Schedule
+from tunelab.training.checkpoint import Progress
+from tunelab.training.model import trainable
+from tunelab.training.objective import Costed, Objective
+from tunelab.training.optimizer import resting, set_rate, wake
+from tunelab.training.processes import Processes
+
+
+@dataclass(frozen=True, slots=True)
+class StepRecord:
+    """What one step did. `loss`: the mean per unit (nats per supervised token; for preferences, per pair); `step` counts from 1.
+
+    `measures`: further means over the units, such as reward margins. Tokens and losses are those of all processes, seconds this one's.
+    """
+
+    step: int
+    epoch: float
+    loss: float
+    lr: float
+    grad_norm: float
+    tokens: int
+    supervised: int
+    seconds: float
+    measures: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Worst:
+    """The largest micro-batches of a run: their rows and tokens. `held_out` is None when nothing is evaluated."""
+
+    train: tuple[Rows, int]
+    held_out: tuple[Rows, int] | None
+
+
+class Loop:
+    """One model in training."""
+
+    def __init__(self, config: Config, schedule: Schedule, objective: Objective, accelerator: Accelerator, model: torch.nn.Module,
+                 optimizer: torch.optim.Optimizer) -> None:
+        self._schedule, self._objective, self._accelerator = schedule, objective, accelerator
+        self._processes = Processes(accelerator)
+        self.rate = Rate(schedule.steps.course)
+        self._costed, self.optimizer = accelerator.prepare(Costed(model, objective), optimizer)
+        self._parameters = [parameter for _, parameter in trainable(self._costed)]
+        limit = config.optimisation.max_grad_norm
+        self._clip_at = float("inf") if limit == 0 else 1.0 if limit is None else limit
+
+    @property
+    def model(self) -> Any:
+        """The model itself, without wrappers."""
+        return self._accelerator.unwrap_model(self._costed).model
+
+    def step(self, step: int, stop: Callable[[], bool]) -> StepRecord | None:
+        """One optimizer step; None when a stop was asked for before it was complete (nothing is changed then)."""
+        began = time.perf_counter()
+        share = self._processes.share(self._schedule.micro_batches(step))
+        batches = [(self._objective.lay_out(rows, held_out=False), counts) for rows, counts in share]
+        sizes = [(batch.units, batch.tokens, batch.supervised) for batch, counts in batches if counts]
+        units, tokens, supervised = self._processes.sums([sum(size) for size in zip(*sizes, strict=True)] or [0, 0, 0])
+        lr = set_rate(self.optimizer, self.rate, step)
+        self._costed.train()
+        sums: dict[str, float] = {"loss": 0.0}
+        for number, (batch, counts) in enumerate(batches, 1):
+            if self._processes.count == 1 and stop():
+                self.optimizer.zero_grad()
+                return None
+            with nullcontext() if number == len(batches) else self._accelerator.no_sync(self._costed):
+                summed, measures = self._costed(batch)
+                loss = summed * float(counts) / max(1, units)
+                self._accelerator.backward(loss * self._processes.count)  # the mean over processes is taken of it
+            for name, value in {"loss": loss, **{key: one * float(counts) / max(1, units) for key, one in measures.items()}}.items():
+                sums[name] = sums.get(name, 0.0) + float(value.detach())
+        norm = self._accelerator.clip_grad_norm_(self._parameters, self._clip_at)
+        self.optimizer.step()
+        self.optimizer.zero_grad()
+        means = dict(zip(sums, self._processes.sums(list(sums.values())), strict=True))
+        return StepRecord(step + 1, round(self._schedule.epoch_after(step), 4), means.pop("loss"), lr, float(norm), int(tokens), int(supervised),
+                          time.perf_counter() - began, means)
+
+    def evaluate(self) -> tuple[float, dict[str, float]]:
+        """Mean loss per unit over all held-out rows, and the means of the further measures."""
+        self._costed.eval()
+        sums: dict[str, float] = {"units": 0.0, "loss": 0.0}
+        with torch.no_grad(), resting(self.optimizer):
+            for rows, counts in self._processes.share(self._schedule.evaluation_batches()):
+                batch = self._objective.lay_out(rows, held_out=True)
+                summed, measures = self._costed(batch)
+                for name, value in {"units": batch.units, "loss": summed, **measures}.items():
+                    sums[name] = sums.get(name, 0.0) + float(value) * counts
+        totals = dict(zip(sums, self._processes.sums(list(sums.values())), strict=True))
+        units = max(1.0, totals.pop("units"))
+        means = {name: value / units for name, value in totals.items()}
+        return means.pop("loss"), means
+
+    def worst(self) -> Worst:
+        """The micro-batches that need the most memory: those with the most tokens."""
+        def largest(batches: list[Rows], held_out: bool) -> tuple[Rows, int]:
+            sizes = [self._objective.tokens(rows, held_out=held_out) for rows in batches]
+            place = max(range(len(sizes)), key=sizes.__getitem__)
+            return batches[place], sizes[place]
+
+        steps, evaluation = self._schedule.steps, list(self._schedule.evaluation_batches())
+        return Worst(largest([rows for step in range(steps.total) for rows in self._schedule.micro_batches(step)], False),
+                     largest(evaluation, True) if evaluation and steps.eval_steps else None)
+
+    def rehearse(self, rows: Rows, *, held_out: bool) -> None:
+        """One forward pass, and unless held out one backward, on these rows; nothing is kept but the memory it took."""
+        batch = self._objective.lay_out(rows, held_out=held_out)
+        self._costed.train(not held_out)
+        with torch.no_grad() if held_out else nullcontext():
+            loss, _ = self._costed(batch)
+        if not held_out:
+            self._accelerator.backward(loss / max(1, batch.units))
+            self.optimizer.zero_grad()
+
+    def remember(self, progress: Progress) -> Progress:
+        """With what else has a state between steps: the loss scaling of float16, a learning rate that follows the evaluation loss."""
+        scaler = self._accelerator.scaler
+        scaling = {} if scaler is None else {"scaler": scaler.state_dict()}
+        return replace(progress, memories={**progress.memories, **scaling, "rate": self.rate.state()})
+
+    def restore(self, progress: Progress) -> Progress:
+        """Take back what `remember` gave."""
+        if (scaler := self._accelerator.scaler) is not None and "scaler" in progress.memories:
+            scaler.load_state_dict(progress.memories["scaler"])
+        self.rate.restore(progress.memories.get("rate", {}))
+        wake(self.optimizer)
+        return progress

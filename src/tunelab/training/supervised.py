@@ -1,0 +1,40 @@
+"""Ordinary fine-tuning: cross entropy over the supervised tokens of samples laid end to end."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+
+from tunelab.config import Config
+from tunelab.data.sample import Sample
+from tunelab.planning.schedule import Rows, padded
+from tunelab.training.batch import MicroBatch, lay_out
+from tunelab.training.loss import summed_loss, takes_logits_to_keep
+from tunelab.training.objective import Cost
+
+
+class Supervised:
+    """The objective of a supervised run; a unit is a supervised token."""
+
+    def __init__(self, config: Config, model: torch.nn.Module, samples: tuple[Sequence[Sample], Sequence[Sample]], pad_id: int,
+                 device: torch.device) -> None:
+        self._train, self._held_out = samples
+        self._pad_id, self._device = pad_id, device
+        self._pad_to = config.data.sequence_len if config.data.pad_to_sequence_len else None
+        self._selective = takes_logits_to_keep(model)
+
+    def lay_out(self, rows: Rows, *, held_out: bool) -> MicroBatch:
+        """The rows as one micro-batch on the device."""
+        samples = self._held_out if held_out else self._train
+        return lay_out([[samples[index] for index in row] for row in rows], pad_id=self._pad_id, pad_to=self._pad_to, device=self._device)
+
+    def tokens(self, rows: Rows, *, held_out: bool) -> int:
+        """Tokens of the rows, padding included."""
+        samples = self._held_out if held_out else self._train
+        return sum(padded(sum(len(samples[index].input_ids) for index in row), self._pad_to) for row in rows)
+
+    def summed(self, model: Any, batch: MicroBatch) -> Cost:
+        """Cross entropy in nats, summed over the batch's supervised tokens."""
+        return summed_loss(model, batch, self._selective), {}
