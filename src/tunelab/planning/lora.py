@@ -10,10 +10,15 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from tunelab.config.config import Config
+from tunelab.errors import ModelError
+from tunelab.facts.adapter import SavedAdapter, read_adapter
 from tunelab.facts.shapes import LinearLayer, ModelShapes
+from tunelab.planning.freezing import thawed
 
 DEFAULT_R = 8
 DEFAULT_ALPHA = 8.0
@@ -39,6 +44,9 @@ def target_layers(config: Config, shapes: ModelShapes) -> tuple[LinearLayer, ...
     settings = config.adapter
     if settings.adapter is None:
         return ()
+    shapes = replicated(config, shapes)
+    if (saved_adapter := adapter_to_go_on_from(config)) is not None:
+        return tuple(layer for layer in (shapes.embedding, *shapes.linear_layers, shapes.head) if _rank_in(saved_adapter, layer))
     named, everything = settings.lora_target_modules, bool(settings.lora_target_linear)
     if isinstance(named, str) and named.lower() == "all-linear":
         named, everything = None, True
@@ -49,7 +57,7 @@ def target_layers(config: Config, shapes: ModelShapes) -> tuple[LinearLayer, ...
     saved = _saved_in_full(settings.lora_modules_to_save or ())
     linear = {layer.name for layer in shapes.linear_layers} if everything else set()
     converted = shapes.model_type in _CONVERTED
-    within, by_name = _layer_filter(config), _names(config.raw.get("lora_target_parameters"))
+    within, by_name = _layer_filter(config), _names(settings.lora_target_parameters)
     return tuple(layer for layer in (shapes.embedding, *shapes.linear_layers, shapes.head)
                  if ((layer.name in linear or any(map(matches, _spellings(layer)))) and not saved(layer.name) and within(layer.name)
                      and (converted or not (layer.experts > 1 or layer.is_router)))
@@ -66,11 +74,11 @@ def _spellings(layer: LinearLayer) -> tuple[str, ...]:
 
 def _layer_filter(config: Config) -> Callable[[str], bool]:
     """peft_layers_to_transform and peft_layers_pattern, as PEFT reads a layer's number from a module's name."""
-    chosen = config.raw.get("peft_layers_to_transform")
-    if chosen is None:
+    chosen = config.adapter.peft_layers_to_transform
+    if not chosen:
         return lambda name: True
-    wanted = {one for one in (chosen if isinstance(chosen, list) else [chosen]) if isinstance(one, int)}
-    patterns = [re.escape(one) for one in _names(config.raw.get("peft_layers_pattern"))] or ["[^.]*"]
+    wanted = set(chosen)
+    patterns = [re.escape(one) for one in config.adapter.peft_layers_pattern or ()] or ["[^.]*"]
 
     def within(name: str) -> bool:
         found = next((match for pattern in patterns if (match := re.match(rf".*\.{pattern}\.(\d+)\.", name))), None)
@@ -95,11 +103,14 @@ def matches_any(target: str, shapes: ModelShapes) -> bool:
 
 
 def rank_of(config: Config, layer: LinearLayer) -> int:
-    """lora_r for this layer: the first matching entry of lora_rank_pattern, else lora_r; twice for the fused gate and up of experts."""
+    """lora_r for this layer: the first matching entry of lora_rank_pattern, else lora_r; twice for the fused gate and up of experts. An
+    adapter to go on from has its own."""
+    if (saved := adapter_to_go_on_from(config)) is not None and (rank := _rank_in(saved, layer)):
+        return rank
     for pattern, rank in (config.adapter.lora_rank_pattern or {}).items():
         if is_pattern(pattern) and re.match(rf"(.*\.)?({pattern})$", layer.name):
             return rank
-    by_name = any(_ends(layer.name, target) for target in _names(config.raw.get("lora_target_parameters")))
+    by_name = any(_ends(layer.name, target) for target in _names(config.adapter.lora_target_parameters))
     fused = layer.experts > 1 and layer.name.endswith(".gate_up_proj") and not by_name
     return (config.adapter.lora_r or DEFAULT_R) * (2 if fused else 1)
 
@@ -115,7 +126,7 @@ def is_pattern(text: str) -> bool:
 
 def lora_parameters(config: Config, layers: Iterable[LinearLayer]) -> int:
     """Parameters of the LoRA matrices: for each layer A (r x in) and B (out x r), for each expert; with DoRA a magnitude per output."""
-    dora = config.raw.truthy("peft_use_dora")
+    dora = bool(config.adapter.peft_use_dora)
     return sum(rank_of(config, layer) * layer.experts * (layer.in_features + layer.out_features) + (_magnitudes(layer) if dora else 0)
                for layer in layers)
 
@@ -129,7 +140,9 @@ def _magnitudes(layer: LinearLayer) -> int:
 
 def lora_shapes(config: Config, layers: Iterable[LinearLayer]) -> list[tuple[int, ...]]:
     """The shapes of all LoRA tensors, as an optimizer sees them."""
-    dora = config.raw.truthy("peft_use_dora")
+    if (saved := adapter_to_go_on_from(config)) is not None:
+        return list(saved.trained)
+    dora = bool(config.adapter.peft_use_dora)
     found: list[tuple[int, ...]] = []
     for layer in layers:
         rank = rank_of(config, layer) * layer.experts
@@ -143,32 +156,64 @@ def trainable_parameters(config: Config, shapes: ModelShapes) -> int:
     """How many parameters are trained: of a full fine-tuning all (or the unfrozen ones), else LoRA matrices and modules trained in full."""
     if config.adapter.adapter is None:
         return sum(math.prod(shape) for shape in full_shapes(config, shapes).values())
+    if (saved := adapter_to_go_on_from(config)) is not None:
+        return saved.parameters
     return lora_parameters(config, target_layers(config, shapes)) + saved_parameters(config, shapes) + token_parameters(config, shapes)
 
 
 def full_shapes(config: Config, shapes: ModelShapes) -> dict[str, tuple[int, ...]]:
-    """The tensors that a full fine-tuning trains: all, or with unfrozen_parameters those whose names match one of its patterns.
+    """The tensors that a full fine-tuning trains: all, or those that unfrozen_parameters names. Of a tensor with a range of rows the whole
+    is counted: it has gradients and optimizer state as a whole."""
+    return {name: one.shape for name, one in thawed(config, shapes.tensors).items()}
 
-    A pattern may end in a range of rows ("embed_tokens.weight$[:32000]"); the whole tensor is trained then, and other rows' gradients are
-    set to zero.
-    """
-    patterns = [re.sub(r"\[[\d:\s]*\]$", "", one) for one in _names(config.raw.get("unfrozen_parameters"))]
-    if not patterns:
-        return dict(shapes.tensors)
-    usable = [re.compile(one) for one in patterns if is_pattern(one)]
-    return {name: shape for name, shape in shapes.tensors.items() if any(one.match(name) for one in usable)}
+
+def adapter_to_go_on_from(config: Config) -> SavedAdapter | None:
+    """What is in lora_model_dir; None without one, or when it cannot be read (rule TL417 says so)."""
+    if config.adapter.adapter is None or config.adapter.lora_model_dir is None:
+        return None
+    try:
+        return read_adapter(Path(config.adapter.lora_model_dir).expanduser())
+    except ModelError:
+        return None
+
+
+def _rank_in(adapter: SavedAdapter, layer: LinearLayer) -> int:
+    """The rank of a layer's matrices in a saved adapter, 0 when it has none."""
+    prefix = f"base_model.model.{layer.name}."
+    for name, shape in adapter.shapes.items():
+        if name.startswith(prefix) and "lora_" in name and "_A" in name and len(shape) == 2:
+            return shape[0] // layer.experts
+    return 0
+
+
+def initialisation(config: Config) -> str:
+    """How the LoRA matrices start: "default", or what peft_init_lora_weights or loftq_config name (false is taken as unset, as in Axolotl)."""
+    written, peft = config.adapter.peft_init_lora_weights, config.adapter.peft
+    if written:
+        return "default" if written is True else written.lower()
+    return "loftq" if peft is not None and peft.loftq_config is not None else "default"
+
+
+def replicated(config: Config, shapes: ModelShapes) -> ModelShapes:
+    """The model with peft_layer_replication: as many layers as its ranges have, which share the tensors that are there."""
+    ranges = config.adapter.peft_layer_replication
+    if not ranges or config.adapter.adapter is None:
+        return shapes
+    order = [index for start, end in ranges for index in range(start, min(end, shapes.layers))]
+    layers = tuple(replace(layer, name=f"{match[1]}{new}{match[3]}") for new, old in enumerate(order) for layer in shapes.linear_layers
+                   if (match := re.fullmatch(r"(.+?\.)(\d+)(\..+)", layer.name)) and int(match[2]) == old)
+    return replace(shapes, layers=len(order), linear_layers=layers)
 
 
 def token_parameters(config: Config, shapes: ModelShapes) -> int:
     """Parameters of peft_trainable_token_indices: a row of the embedding for each token, and of an untied head when it is named."""
-    chosen = config.raw.get("peft_trainable_token_indices")
+    chosen = config.adapter.peft_trainable_token_indices
+    if chosen is None:
+        return 0
     if isinstance(chosen, list):
         return len(chosen) * shapes.embedding.in_features
-    if not isinstance(chosen, dict):
-        return 0
     modules = [layer for layer in (shapes.embedding, shapes.head) if not (layer is shapes.head and shapes.tied_embeddings)]
-    return sum(len(tokens) * layer.in_features for name, tokens in chosen.items() if isinstance(tokens, list)
-               for layer in modules if _ends(layer.name, str(name)))
+    return sum(len(tokens) * layer.in_features for name, tokens in chosen.items() for layer in modules if _ends(layer.name, name))
 
 
 def saved_parameters(config: Config, shapes: ModelShapes) -> int:
@@ -177,12 +222,14 @@ def saved_parameters(config: Config, shapes: ModelShapes) -> int:
 
 
 def saved_shapes(config: Config, shapes: ModelShapes) -> list[tuple[int, ...]]:
-    """The tensors of the modules that lora_modules_to_save trains in full; a head that is tied gets a copy of its own."""
+    """The tensors of the modules that lora_modules_to_save trains in full; a head that is tied gets a copy of its own
+    (unless peft_ensure_weight_tying shares the embedding's)."""
     if config.adapter.adapter is None:
         return []
     saved = _saved_in_full(config.adapter.lora_modules_to_save or ())
     found = [shape for name, shape in shapes.tensors.items() if saved(name.rpartition(".")[0])]
-    if shapes.tied_embeddings and saved(shapes.head.name):
+    shared = config.adapter.peft_ensure_weight_tying and saved(shapes.embedding.name)
+    if shapes.tied_embeddings and saved(shapes.head.name) and not shared:
         found.append((shapes.head.out_features, shapes.head.in_features))
     return found
 

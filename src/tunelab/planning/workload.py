@@ -13,8 +13,8 @@ from functools import cached_property
 from tunelab.config.config import Config
 from tunelab.facts.machine import Machine
 from tunelab.facts.shapes import LinearLayer, ModelShapes
-from tunelab.planning.lora import full_shapes, lora_shapes, rank_of, saved_shapes, target_layers, token_parameters
-from tunelab.planning.optimizers import GALORE_RANK
+from tunelab.planning.lora import adapter_to_go_on_from, full_shapes, lora_shapes, rank_of, replicated, saved_shapes, target_layers, token_parameters
+from tunelab.planning.optimizers import GALORE_RANK, optimizer_arguments
 from tunelab.planning.precision import precision
 
 LORA_RANK = 16
@@ -68,20 +68,21 @@ class Workload:
 
 def workload_of(config: Config, shapes: ModelShapes, machine: Machine, *, tokens: int, supervised: int, longest: int = 0) -> Workload:
     """The workload of a config whose largest micro batch has `tokens` positions, of which `supervised` carry loss."""
-    settings, raw = config.optimisation, config.raw
+    settings, raw, shapes = config.optimisation, config.raw, replicated(config, shapes)
     targets = target_layers(config, shapes)
     frozen = config.adapter.adapter is not None
-    saved = saved_shapes(config, shapes)
-    tokens_trained = token_parameters(config, shapes)
-    extra = [*lora_shapes(config, targets), *saved, *([(tokens_trained,)] if tokens_trained else [])]
+    extra = lora_shapes(config, targets)
+    if adapter_to_go_on_from(config) is None:
+        tokens_trained = token_parameters(config, shapes)
+        extra += [*saved_shapes(config, shapes), *([(tokens_trained,)] if tokens_trained else [])]
     trained = extra if frozen else list(full_shapes(config, shapes).values())
-    bits = 0 if not frozen else 4 if raw.truthy("load_in_4bit") or config.adapter.adapter == "qlora" else 8 if raw.truthy("load_in_8bit") else 0
+    bits = 0 if not frozen else 4 if config.model.load_in_4bit or config.adapter.adapter == "qlora" else 8 if config.model.load_in_8bit else 0
     checkpointing = config.hardware.gradient_checkpointing
     return Workload(
-        shapes, precision(config, machine), frozen, bits, raw.get("bnb_config_kwargs.bnb_4bit_use_double_quant", True) is not False,
+        shapes, precision(config, machine), frozen, bits, (config.model.bnb_config_kwargs or {}).get("bnb_4bit_use_double_quant", True) is not False,
         raw.truthy("quantize_moe_experts"),
-        tuple((layer, rank_of(config, layer)) for layer in targets), bool(config.adapter.lora_dropout), raw.truthy("peft_use_dora"),
-        tuple(trained), sum(math.prod(shape) for shape in extra) if frozen else 0, settings.optimizer, _galore_rank(raw.get("optim_args")),
+        tuple((layer, rank_of(config, layer)) for layer in targets), bool(config.adapter.lora_dropout), bool(config.adapter.peft_use_dora),
+        tuple(trained), sum(math.prod(shape) for shape in extra) if frozen else 0, settings.optimizer, _galore_rank(settings.optim_args),
         bool(checkpointing), bool(raw.truthy("activation_offloading") or checkpointing in ("offload", "offload_disk")),
         settings.micro_batch_size, settings.gradient_accumulation_steps, config.data.sequence_len, tokens, supervised,
         longest or min(config.data.sequence_len, tokens), is_eager(config),
@@ -130,12 +131,9 @@ def _lora_pair(layer: LinearLayer) -> Sequence[tuple[int, int]]:
 
 
 def _galore_rank(arguments: object) -> int:
-    """The rank in optim_args ("rank=128, ..." or a mapping)."""
-    if isinstance(arguments, dict):
-        value = arguments.get("rank")
-        return value if isinstance(value, int) and value > 0 else GALORE_RANK
-    for part in str(arguments or "").split(","):
-        name, _, value = part.strip().partition("=")
-        if name == "rank" and value.strip().isdigit():
-            return max(1, int(value))
-    return GALORE_RANK
+    """The rank in optim_args."""
+    try:
+        value = optimizer_arguments(arguments).get("rank")
+    except ValueError:  # a rule says so
+        return GALORE_RANK
+    return value if isinstance(value, int) and value > 0 else GALORE_RANK

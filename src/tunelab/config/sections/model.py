@@ -74,8 +74,54 @@ class ModelSection(Section):
     load_in_8bit: Annotated[bool, Setting(
         "Hold the frozen base weights in 8-bit integers (bitsandbytes).",
         "Memory: half of 16-bit weights. Speed: a little slower. Quality: nearly the same.",
-        "false", ("adapter", "load_in_4bit"), "load_in_8bit: true", Support.UNDERSTOOD)] = False
+        "false", ("adapter", "load_in_4bit"), "load_in_8bit: true")] = False
     load_in_4bit: Annotated[bool, Setting(
         "Hold the frozen base weights in 4 bits (bitsandbytes NF4); with LoRA on top this is QLoRA.",
         "Memory: a quarter of 16-bit weights. Speed: slower per step. Quality: slightly lower.",
-        "true together with adapter: qlora", ("adapter", "load_in_8bit"), "load_in_4bit: true", Support.UNDERSTOOD)] = False
+        "true together with adapter: qlora", ("adapter", "load_in_8bit", "bnb_config_kwargs"), "load_in_4bit: true")] = False
+    mean_resizing_embeddings: Annotated[bool | None, Setting(
+        "How embedding rows for new tokens start: true draws them around the mean of the existing rows, with their covariance; false uses the "
+        "model's ordinary random start. Acts only when the table grows.",
+        "Quality: a start near the mean keeps the first losses low and the old tokens' probabilities intact. Speed: the covariance takes a moment "
+        "on large tables.",
+        "false (default); true when adding tokens to a causal model", ("tokens", "special_tokens", "resize_token_embeddings_to_32x"),
+        "tokens: [\"<tool>\"]\nmean_resizing_embeddings: true")] = None
+    resize_token_embeddings_to_32x: Annotated[bool | None, Setting(
+        "Rounds the tokenizer's size up to a multiple of 32 and enlarges the embedding table to that if it is smaller. The extra rows have no "
+        "token and are saved with the model.",
+        "Speed: sizes divisible by 32 suit tensor cores in the output layer. Memory: at most 31 more rows. Merging with the original model later "
+        "may need the same resize.",
+        "unset (off)", ("tokens", "special_tokens", "shrink_embeddings", "mean_resizing_embeddings"),
+        "resize_token_embeddings_to_32x: true")] = None
+    shrink_embeddings: Annotated[bool | None, Setting(
+        "Cuts the embedding table down to the tokenizer's size if the model has more rows. Many models keep spare rows on purpose, so the result "
+        "no longer fits tools and adapters made for the original shape.",
+        "Memory: saves the spare rows of the input and output table. None on the tokens that remain.",
+        "unset (off)", ("tokens", "resize_token_embeddings_to_32x", "lora_modules_to_save"),
+        "shrink_embeddings: true")] = None
+    embeddings_skip_upcast: Annotated[bool | None, Setting(
+        "Leaves embeddings in their loaded type when an adapter run prepares a quantised model, instead of raising them to float32.",
+        "tunelab always does: frozen embeddings are held in the precision of the run.",
+        "unset", ("adapter", "load_in_4bit", "load_in_8bit", "cut_cross_entropy"),
+        "embeddings_skip_upcast: true", Support.UNDERSTOOD)] = None
+    reinit_weights: Annotated[bool | None, Setting(
+        "Builds the model from its config with random weights (drawn with seed) instead of loading the checkpoint: training from scratch.",
+        "Quality: everything the base model knew is gone, so loss starts near ln(vocabulary size). Combined with an adapter it makes little sense, "
+        "since the random base stays frozen.",
+        "unset (off)", ("pretraining_dataset", "overrides_of_model_config", "adapter", "seed"),
+        "base_model: org/small-model\nreinit_weights: true")] = None
+    freeze_mm_modules: Annotated[bool | None, Setting(
+        "Freezes every parameter inside a vision or audio tower or a multimodal projector. Meant for training the language part of a multimodal "
+        "model on text.",
+        "Memory: no gradients or optimizer state for these parts. Speed: spares DDP the search for unused parameters. Quality: image understanding "
+        "is left as it was.",
+        "unset; true for text-only data on a vision model",
+        ("ddp_find_unused_parameters", "processor_type", "unfrozen_parameters", "lora_target_modules"),
+        "freeze_mm_modules: true")] = None
+    bnb_config_kwargs: Annotated[dict[str, Any] | None, Setting(
+        "Changes single settings of the 4-bit quantisation by bitsandbytes. Without it: nf4, double quantisation, compute in the training type, "
+        "stored as bf16. It counts for 4-bit only, not for load_in_8bit.",
+        "Quality and memory: fp4 is worse than nf4 for weights; double quantization saves about 0.4 bits a parameter. An explicit "
+        "llm_int8_skip_modules replaces the default list, the output head included. A blocksize other than 64 is rejected.",
+        "unset", ("load_in_4bit", "nf4_backend", "bf16"),
+        "load_in_4bit: true\nbnb_config_kwargs:\n  bnb_4bit_use_double_quant: false")] = None
