@@ -1,12 +1,21 @@
-"""How many bytes an optimizer keeps for what it trains, by its name in the config (the table beside this file, with sources)."""
+"""What is known of each optimizer by its name in the config: what it keeps, whether a run can use it here, and what stands in for it.
+
+The table beside this file holds all names of the dialect. A name without a builder is run nowhere by tunelab; one with a package needs that
+package; one with hardware needs that hardware.
+"""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
+from types import MappingProxyType
+from typing import Any
+
+from tunelab.facts.machine import Machine
+from tunelab.facts.packages import is_installed
 
 GALORE_RANK = 128
 """The rank of GaLore and APOLLO when optim_args names none (their papers' smallest)."""
@@ -18,6 +27,8 @@ class OptimizerState:
     """Bytes per element of a matrix and of a vector. `low_rank`: "", "factored" (a row and a column per matrix besides) or "galore".
 
     `no_gradients`: each gradient is used as soon as it is there. `temporary`: a step needs room for two more copies of the largest tensor.
+    `builder`: which part of training/optimizer makes it, "" when none does. `arguments`: what optim_args may hold. `needs`: "" or "cuda".
+    `instead` and `why`: what stands in where it cannot run, and a clause that says how that differs.
     `known`: False for a name that is not in the table, which is counted as AdamW.
     """
 
@@ -28,7 +39,21 @@ class OptimizerState:
     no_gradients: bool
     temporary: bool
     source: str
+    builder: str = ""
+    arguments: tuple[str, ...] = ()
+    package: str = ""
+    needs: str = ""
+    instead: str = ""
+    why: str = ""
     known: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """Why an optimizer cannot run here, as a sentence, and the one that stands in for it here."""
+
+    reason: str
+    instead: str
 
 
 def optimizer_state(name: str) -> OptimizerState:
@@ -38,12 +63,58 @@ def optimizer_state(name: str) -> OptimizerState:
 
 
 @cache
-def optimizers() -> dict[str, OptimizerState]:
+def optimizers() -> Mapping[str, OptimizerState]:
     """The table, by name."""
     lines = (resources.files("tunelab.planning") / "optimizers.tsv").read_text(encoding="utf-8").splitlines()[1:]
-    rows = (line.split("\t") for line in lines)
-    return {name: OptimizerState(name, float(matrix), float(vector), low, weights == "no_gradients", weights == "temporary", source)
-            for name, matrix, vector, low, weights, source in rows}
+    found = {}
+    for line in lines:
+        name, matrix, vector, low, weights, builder, arguments, package, needs, instead, why, source = line.split("\t")
+        found[name] = OptimizerState(name, float(matrix), float(vector), low, weights == "no_gradients", weights == "temporary", source, builder,
+                                     tuple(arguments.split()), package, needs, instead, why)
+    return MappingProxyType(found)
+
+
+def refusal(name: str, machine: Machine, installed: Callable[[str], bool] = is_installed) -> Refusal | None:
+    """Why an optimizer of the table cannot run on this machine, or None when it can. What stands in can itself run here."""
+    row = optimizers()[name]
+    if not row.builder:
+        reason = f"`optimizer: {name}` is not run by tunelab: {row.why}."
+    elif row.package and not installed(row.package):
+        reason = f"`optimizer: {name}` needs the package {row.package}, which is not installed (pip install {row.package}); {row.why}."
+    elif row.needs == "cuda" and not machine.has_cuda:
+        reason = f"`optimizer: {name}` needs a CUDA GPU, and this machine has none; {row.why}."
+    else:
+        return None
+    further = refusal(row.instead, machine, installed)
+    if further is None:
+        return Refusal(reason, row.instead)
+    return Refusal(f"{reason} That one cannot run here either; {optimizers()[row.instead].why}.", further.instead)
+
+
+def optimizer_arguments(value: object) -> dict[str, Any]:
+    """optim_args as a mapping: of "rank=128, scale=0.25" each value becomes the number, the switch or the word that it spells.
+
+    Raises ValueError for a text that is no list of key=value.
+    """
+    if isinstance(value, Mapping):
+        return {str(name): _value(one) for name, one in value.items()}
+    parts = [part.strip() for part in str(value or "").split(",") if part.strip()]
+    if any("=" not in part for part in parts):
+        raise ValueError("it is no list of key=value")
+    return {name.strip(): _value(text.strip()) for name, _, text in (part.partition("=") for part in parts)}
+
+
+def _value(value: object) -> Any:
+    if not isinstance(value, str):
+        return value
+    if value.lower() in ("true", "false"):
+        return value.lower() == "true"
+    for kind in (int, float):
+        try:
+            return kind(value)
+        except ValueError:
+            continue
+    return value
 
 
 def state_bytes(name: str, shapes: Iterable[tuple[int, ...]], rank: int = GALORE_RANK) -> int:
