@@ -160,7 +160,7 @@ def _static(work: Workload, fleet: Fleet) -> _Static:
     small = [shape for shape in work.trained if in_heap(4 * math.prod(shape))]
     large = [shape for shape in work.trained if not in_heap(4 * math.prod(shape))]
     states, sums = (split if fleet.stage >= 1 else fleet.tensor), (split if fleet.stage >= 2 else fleet.tensor)
-    state_small, state_large = (state_bytes(work.optimizer, shapes, work.galore_rank) / states for shapes in (small, large))
+    state_small, state_large = (state_bytes(work.optimizer, shapes, work.galore_rank, work.embedding) / states for shapes in (small, large))
     sum_small, sum_large = (4.0 * _count(shapes) / sums for shapes in (small, large))
     largest = max((4 * math.prod(shape) for shape in work.trained), default=0)
     if state.no_gradients:

@@ -20,6 +20,7 @@ from tunelab.facts.packages import is_installed
 GALORE_RANK = 128
 """The rank of GaLore and APOLLO when optim_args names none (their papers' smallest)."""
 _SMALL = 4096  # bitsandbytes and torchao keep the state of smaller tensors in 32 bits
+_TORCHAO_BLOCK = 256  # and torchao that of tensors which do not come apart in blocks
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,19 +118,22 @@ def _value(value: object) -> Any:
     return value
 
 
-def state_bytes(name: str, shapes: Iterable[tuple[int, ...]], rank: int = GALORE_RANK) -> int:
-    """Bytes of state for tensors of these shapes."""
+def state_bytes(name: str, shapes: Iterable[tuple[int, ...]], rank: int = GALORE_RANK, embedding: tuple[int, ...] = ()) -> int:
+    """Bytes of state for tensors of these shapes; a matrix of the shape of the `embedding` is neither projected nor orthogonalised."""
     state = optimizer_state(name)
-    return math.ceil(sum(_one(state, shape, rank) for shape in shapes))
+    return math.ceil(sum(_one(state, shape, rank, shape == embedding) for shape in shapes))
 
 
-def _one(state: OptimizerState, shape: tuple[int, ...], rank: int) -> float:
+def _one(state: OptimizerState, shape: tuple[int, ...], rank: int, is_embedding: bool) -> float:
     count = math.prod(shape)
-    if len(shape) < 2:
+    if len(shape) < 2 or (is_embedding and state.builder == "muon"):
         return count * state.vector
     rows, columns = math.prod(shape[:-1]), shape[-1]
-    if state.low_rank == "galore" and min(rows, columns) > rank:
-        return rank * max(rows, columns) * state.matrix + 4 * rank * min(rows, columns)
+    if state.low_rank == "galore":
+        projected = min(rows, columns) > rank and not is_embedding
+        kept = (rank, max(rows, columns)) if projected else (rows, columns)
+        return (math.prod(kept) * state.matrix if state.matrix else 4 * sum(kept)) + (4 * rank * min(rows, columns) if projected else 0)
     if state.low_rank == "factored":
         return count * state.matrix + 4 * (rows + columns) * (2 if state.matrix else 1)
-    return count * (state.matrix if count >= _SMALL or state.matrix >= 4 else state.vector)
+    whole_blocks = state.builder != "torchao" or count % _TORCHAO_BLOCK == 0
+    return count * (state.matrix if (count >= _SMALL and whole_blocks) or state.matrix >= 4 else state.vector)

@@ -180,7 +180,7 @@ def _disk(config: Config, work: Workload | None, steps: StepPlan | None) -> int 
     if work is None or steps is None:
         return None
     result = 4 * (work.trained_parameters if work.adapter else work.shapes.parameters)
-    state = state_bytes(work.optimizer, work.trained, work.galore_rank)
+    state = state_bytes(work.optimizer, work.trained, work.galore_rank, work.embedding)
     kept = min(_saves(steps), config.run.save_total_limit or _saves(steps))
     # A line per step, the run's papers, and a copy of the tokenizer (SmolLM2's tokenizer.json: 72 bytes a token).
     small = 400 * steps.total + 100_000 + 72 * work.shapes.vocab_size

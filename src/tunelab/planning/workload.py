@@ -60,6 +60,11 @@ class Workload:
     gated: bool
     qk_norms: bool
 
+    @property
+    def embedding(self) -> tuple[int, int]:
+        """The shape of the embedding."""
+        return self.shapes.embedding.out_features, self.shapes.embedding.in_features
+
     @cached_property
     def trained_parameters(self) -> int:
         """How many parameters are trained."""

@@ -31,7 +31,7 @@ def unpack(value: Any, tensors: Mapping[str, torch.Tensor]) -> Any:
         return value
     kind, content = next(iter(value.items()))
     if kind == "tensor":
-        return tensors[content]
+        return _laid_out(tensors[content], value.get("stride"))
     if kind == "map":
         return {key: unpack(one, tensors) for key, one in content}
     if kind in ("list", "tuple"):
@@ -73,7 +73,8 @@ class _Packing:
     def _tensor(self, tensor: torch.Tensor, name: str) -> dict[str, Any]:
         kind = type(tensor).__name__
         if kind not in _QUANTISED:
-            return {"tensor": self._put(tensor, name)}
+            stride = {} if tensor.is_contiguous() else {"stride": list(tensor.stride())}
+            return {"tensor": self._put(tensor, name), **stride}
         attributes, rest = tensor.__tensor_flatten__()  # type: ignore[attr-defined]
         return {"quantised": kind, "parts": {one: self._put(getattr(tensor, one), f"{name}.{one}") for one in attributes},
                 "rest": self.apart(list(rest), f"{name}.rest")}
@@ -84,6 +85,11 @@ class _Packing:
             name = self._places.setdefault((tensor.data_ptr(), tensor.dtype, tensor.shape), name)
         self.tensors[name] = tensor
         return name
+
+
+def _laid_out(tensor: torch.Tensor, stride: list[int] | None) -> torch.Tensor:
+    """The tensor with its numbers where they were in memory: a matrix product rounds otherwise over another layout."""
+    return tensor if stride is None else torch.empty_strided(tensor.shape, stride, dtype=tensor.dtype).copy_(tensor)
 
 
 def _class(place: tuple[str, str]) -> Any:
