@@ -59,7 +59,8 @@ def target_layers(config: Config, shapes: ModelShapes) -> tuple[LinearLayer, ...
     converted = shapes.model_type in _CONVERTED
     within, by_name = _layer_filter(config), _names(settings.lora_target_parameters)
     return tuple(layer for layer in (shapes.embedding, *shapes.linear_layers, shapes.head)
-                 if ((layer.name in linear or any(map(matches, _spellings(layer)))) and not saved(layer.name) and within(layer.name)
+                 if ((layer.name in linear or any(map(matches, _spellings(layer)))) and not saved(layer.name)
+                     and (within(layer.name) or (isinstance(named, list) and layer.name in named))
                      and (converted or not (layer.experts > 1 or layer.is_router)))
                  or any(_ends(name, target) for target in by_name for name in (layer.name, f"{layer.name}.weight")))
 

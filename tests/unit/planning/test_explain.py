@@ -7,6 +7,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 import pytest
+from ruamel.yaml import YAML
 from tests.unit.planning.cases import LAPTOP, read, smol_shapes
 
 from tunelab.config.catalogue import FIRST, catalogue, typed_keys
@@ -99,7 +100,10 @@ def test_an_unknown_key_names_the_closest(name: str, closest: str) -> None:
 def test_every_written_key_can_be_explained(tmp_path: Path) -> None:
     """A config that writes every optional key with its example: none may fail, with or without model and data."""
     keys = [key for key in typed_keys().values() if key.setting.example and "." not in key.name and key.name not in {"base_model", "datasets"}]
-    text = "\n".join(key.setting.example for key in keys if key.name != "learning_rate")
+    written: dict[str, object] = {}
+    for key in keys:
+        written.update({name: value for name, value in YAML(typ="safe").load(key.setting.example).items() if name not in written})
+    text = "\n".join(f"{name}: {json.dumps(value)}" for name, value in written.items())
     for known in (True, False):
         found = explained(tmp_path, text, known=known)
         assert {key.name for key in keys} <= set(found)

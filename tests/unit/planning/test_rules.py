@@ -142,11 +142,18 @@ def test_targets_that_match_nothing_are_an_error_and_one_of_several_a_warning(tm
     assert "TL404" not in found(tmp_path, lora + "'.*q_proj'")
 
 
-def test_qlora_is_mended_into_lora(tmp_path: Path) -> None:
+def test_packed_weights_run_and_without_a_gpu_their_price_is_said(tmp_path: Path) -> None:
     complete = found(tmp_path, f"{LORA.replace('lora', 'qlora', 1)}\nload_in_4bit: true")
-    assert complete["TL407"].fix == "adapter: lora\ndelete `load_in_4bit`" and "TL408" not in complete
+    assert complete["TL407"].severity is Severity.NOTE and "TL408" not in complete and "TL420" not in complete
     assert "TL407" in found(tmp_path, f"{LORA}\nload_in_8bit: true")
-    assert {"TL407", "TL409"} <= set(found(tmp_path, f"{LORA}\nload_in_4bit: true\nload_in_8bit: true"))
+    assert {"TL409", "TL420"} <= set(found(tmp_path, f"{LORA}\nload_in_4bit: true\nload_in_8bit: true"))
+
+
+def test_a_misspelt_start_of_lora_is_an_error_with_the_closest_name(tmp_path: Path) -> None:
+    wrong = found(tmp_path, f"{LORA}\npeft_init_lora_weights: pisa")["TL415"]
+    assert wrong.severity is Severity.ERROR and wrong.fix == "peft_init_lora_weights: pissa"
+    assert "TL415" not in found(tmp_path, f"{LORA}\npeft_init_lora_weights: pissa_niter_8")
+    assert "TL415" not in found(tmp_path, f"{LORA}\npeft_init_lora_weights: false"), "false is taken as unset"
 
 
 @pytest.mark.parametrize("name", ["paged_adamw_8bit", "adamw_8bit", "adamw_bnb_8bit", "paged_adamw_32bit", "lion_8bit"])

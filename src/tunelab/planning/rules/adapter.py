@@ -1,4 +1,4 @@
-"""Rules on what is trained: LoRA, its targets, and 4-bit or 8-bit base weights (TL4xx)."""
+"""Rules on what is trained: LoRA and its targets (TL4xx). Its forms: `adapter_forms`; packed base weights: `packed`; freezing: `freezing`."""
 
 from __future__ import annotations
 
@@ -67,6 +67,8 @@ def nothing_targeted(context: Context) -> Iterator[Finding]:
     shapes, settings = context.shapes, context.config.adapter
     if shapes is None or settings.adapter is None or settings.lora_target_modules is None or not _patterns_ok(context):
         return
+    if settings.peft_layers_to_transform and not any(0 <= one < shapes.layers for one in settings.peft_layers_to_transform):
+        return  # TL423 says it
     if not target_layers(context.config, shapes):
         yield context.finding("`lora_target_modules` matches no layer of this model, so nothing would be trained.", "lora_target_modules",
                               expected=f"some of {', '.join(_layer_names(shapes))}", fix=_target_fix(settings.lora_target_modules, shapes))
@@ -103,47 +105,6 @@ def broken_pattern(context: Context) -> Iterator[Finding]:
             guess = f".{text}" if text.startswith("*") and is_pattern(f".{text}") else ""
             yield context.finding(f"`{text}` is not a regular expression.", *path, expected="a pattern such as .*(q_proj|v_proj)",
                                   fix=f"{path[0]}: '{guess}'" if guess and len(path) == 1 else "")
-
-
-@rule("TL407", Severity.BLOCKED, title="4-bit and 8-bit base weights",
-      why="They need bitsandbytes, which this version does not run. LoRA on 16- or 32-bit weights gives the same adapter for more memory.",
-      bad="adapter: qlora\nload_in_4bit: true", good="adapter: lora\nlora_r: 16\nlora_alpha: 32\nlora_target_linear: true")
-def quantised_base(context: Context) -> Iterator[Finding]:
-    """qlora, load_in_4bit or load_in_8bit."""
-    config = context.config
-    flags = [key for key in ("load_in_4bit", "load_in_8bit") if config.value(key)]
-    is_qlora = config.adapter.adapter == "qlora"
-    if not flags and not is_qlora:
-        return
-    place = "adapter" if is_qlora else flags[0]
-    shown = "adapter: qlora" if is_qlora else f"{flags[0]}: true"
-    adapter = ["adapter: lora"] if config.adapter.adapter != "lora" else []
-    yield context.finding(f"`{shown}` needs base weights in {'8' if flags == ['load_in_8bit'] else '4'} bits, which this version "
-                          "does not run.", place,
-                          expected="adapter: lora, without load_in_4bit and load_in_8bit",
-                          fix="\n".join([*adapter, *(f"delete `{flag}`" for flag in flags)]))
-
-
-@rule("TL408", Severity.ERROR, title="qlora without load_in_4bit",
-      why="QLoRA is LoRA on 4-bit weights; Axolotl refuses one without the other.",
-      bad="adapter: qlora", good="adapter: lora\nlora_r: 16\nlora_alpha: 32\nlora_target_linear: true")
-def qlora_in_full(context: Context) -> Iterator[Finding]:
-    """adapter: qlora and no load_in_4bit: true."""
-    config = context.config
-    if config.adapter.adapter == "qlora" and not config.model.load_in_4bit and not context.raw.truthy("merge_lora"):
-        yield context.finding("`adapter: qlora` means 4-bit base weights, and `load_in_4bit` is not true: it is one or the other.",
-                              "adapter",
-                              expected="adapter: lora", fix="adapter: lora")
-
-
-@rule("TL409", Severity.ERROR, title="load_in_4bit and load_in_8bit",
-      why="The weights can be held in one format only.", bad="load_in_4bit: true\nload_in_8bit: true", good="load_in_4bit: false")
-def two_formats(context: Context) -> Iterator[Finding]:
-    """Both quantised formats are asked for."""
-    model = context.config.model
-    if model.load_in_4bit and model.load_in_8bit:
-        yield context.finding("`load_in_4bit` and `load_in_8bit` are both true; weights have one format.", "load_in_8bit",
-                              expected="one of the two", fix="delete `load_in_8bit`")
 
 
 @rule("TL410", Severity.NOTE, title="The folder's name says QLoRA, the settings say LoRA",
