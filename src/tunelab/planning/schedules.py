@@ -67,8 +67,8 @@ class Course:
         """one_cycle also moves the optimizer's momentum (AdamW's beta1), down while the rate goes up; None where it stays."""
         if self.name != "one_cycle" or self.option("cycle_momentum", True) is False:
             return None
-        low, high = self.option("base_momentum", 0.85), self.option("max_momentum", 0.95)
-        return float(_one_cycle(step, self, low=low, start=high, end=high, high=low))
+        most = self.option("max_momentum", 0.95)
+        return float(_one_cycle(step, self, start=most, peak=self.option("base_momentum", 0.85), middle=most, end=most))
 
     def option(self, name: str, default: Any) -> Any:
         """One of lr_scheduler_kwargs, or what the library takes without it."""
@@ -195,16 +195,16 @@ def _rex(step: int, course: Course) -> float:
 def _one_cycle_rate(step: int, course: Course) -> float:
     """Up to the peak and down to nearly nothing (Smith & Topin 2017, arXiv:1708.07120), as torch's OneCycleLR has it."""
     start = 1 / course.option("div_factor", 25.0)
-    return _one_cycle(step, course, low=start, start=start, end=start / course.option("final_div_factor", 1e4), high=1.0)
+    return _one_cycle(step, course, start=start, peak=1.0, middle=start, end=start / course.option("final_div_factor", 1e4))
 
 
-def _one_cycle(step: int, course: Course, *, low: float, start: float, end: float, high: float) -> float:
-    """Phases from `start` to `high`, (with three_phase back to `low`,) and to `end`."""
+def _one_cycle(step: int, course: Course, *, start: float, peak: float, middle: float, end: float) -> float:
+    """Phases from `start` to `peak`, (with three_phase to `middle`,) and to `end`."""
     share = course.option("pct_start", course.warmup / max(1, course.total))
-    peak = share * course.total - 1
-    marks = [(peak, start, high), (course.total - 1, high, end)]
+    top = share * course.total - 1
+    marks = [(top, start, peak), (course.total - 1, peak, end)]
     if course.option("three_phase", False):
-        marks = [(peak, start, high), (2 * share * course.total - 2, high, low), (course.total - 1, low, end)]
+        marks = [(top, start, peak), (2 * share * course.total - 2, peak, middle), (course.total - 1, middle, end)]
     began = 0.0
     for index, (mark, first, last) in enumerate(marks):
         if step <= mark or index == len(marks) - 1:
