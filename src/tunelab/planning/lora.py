@@ -192,7 +192,7 @@ def initialisation(config: Config) -> str:
     written, peft = config.adapter.peft_init_lora_weights, config.adapter.peft
     if written:
         return "default" if written is True else written.lower()
-    return "loftq" if peft is not None and peft.loftq_config is not None else "default"
+    return "loftq" if peft is not None and peft.loftq_config is not None and peft.loftq_config.loftq_bits else "default"
 
 
 def replicated(config: Config, shapes: ModelShapes) -> ModelShapes:

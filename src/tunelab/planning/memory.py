@@ -113,22 +113,23 @@ def estimate_merge(shapes: ModelShapes, adapter_parameters: int) -> MemoryPlan:
 
 def weight_bytes(work: Workload) -> float:
     """The base model: trained in full in 32 bits; frozen in the precision of the run; quantised: linear layers in 4 or 8 bits, the
-    embedding, the head and experts (which bitsandbytes does not see as linear layers) in 16, norms and the rest in 32."""
+    embedding, the head, norms and experts (which bitsandbytes does not see as linear layers) in the precision of the run."""
     shapes = work.shapes
     if not work.adapter:
-        return 4.0 * shapes.parameters
+        return 4.0 * (shapes.parameters + work.held)
     if not work.bits:
         return float(shapes.parameters * BYTES[work.precision])
-    packable = [layer for layer in shapes.linear_layers if (layer.experts == 1 or work.experts_quantised) and not layer.is_router]
+    candidates = [layer for layer in shapes.linear_layers if (layer.experts == 1 or work.experts_quantised) and not layer.is_router]
+    if work.unpacked is not None:
+        candidates += [] if shapes.tied_embeddings else [shapes.head]
+    packable = [layer for layer in candidates if not any(f".{name}." in f".{layer.name}." for name in work.unpacked or ())]
     matrices = sum(layer.experts * layer.in_features * layer.out_features for layer in packable)
-    plain = sum(layer.experts * layer.in_features * layer.out_features for layer in shapes.linear_layers) - matrices
-    ends = (shapes.embedding.in_features * shapes.embedding.out_features) * (1 if shapes.tied_embeddings else 2)
-    rest = max(0, shapes.parameters - matrices - plain - ends)
+    plain = max(0, shapes.parameters - matrices)
     if work.bits == 4:
         packed = matrices * (4 + _ABSMAX_BITS[work.double_quant]) / 8
     else:
         packed = matrices + 4.0 * sum(layer.experts * layer.out_features for layer in packable)
-    return packed + 2 * (ends + plain) + 4 * rest
+    return packed + BYTES[work.precision] * plain
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,7 +156,7 @@ class _Static:
 def _static(work: Workload, fleet: Fleet) -> _Static:
     split = max(1, fleet.shards) * fleet.tensor
     weights = weight_bytes(work) / (split if fleet.stage >= 3 else fleet.tensor)
-    adapter = 4.0 * work.extra / (split if fleet.stage >= 3 else fleet.tensor)
+    adapter = 4.0 * (work.extra + (work.held if work.adapter else 0)) / (split if fleet.stage >= 3 else fleet.tensor)
     state = optimizer_state(work.optimizer)
     small = [shape for shape in work.trained if in_heap(4 * math.prod(shape))]
     large = [shape for shape in work.trained if not in_heap(4 * math.prod(shape))]

@@ -13,7 +13,19 @@ from functools import cached_property
 from tunelab.config.config import Config
 from tunelab.facts.machine import Machine
 from tunelab.facts.shapes import LinearLayer, ModelShapes
-from tunelab.planning.lora import adapter_to_go_on_from, full_shapes, lora_shapes, rank_of, replicated, saved_shapes, target_layers, token_parameters
+from tunelab.planning.freezing import thawed
+from tunelab.planning.lora import (
+    adapter_to_go_on_from,
+    full_shapes,
+    initialisation,
+    lora_parameters,
+    lora_shapes,
+    rank_of,
+    replicated,
+    saved_shapes,
+    target_layers,
+    token_parameters,
+)
 from tunelab.planning.optimizers import GALORE_RANK, optimizer_arguments
 from tunelab.planning.precision import precision
 
@@ -28,7 +40,10 @@ class Workload:
     `precision`: of computation, and of frozen weights. `bits`: 4 or 8 when the frozen linear layers are quantised, else 0.
     `double_quant`: their scales are quantised too. `experts_quantised`: and so are experts, which are no linear layers. `targets`: layers
     with LoRA and their ranks. `trained`: shapes of all trained tensors (held in 32 bits). `extra`: parameters that are trained beside the
-    base weights (adapter matrices, modules trained in full as copies). `tokens`, `supervised`: of the largest micro batch. `longest`:
+    base weights (adapter matrices, modules trained in full as copies). `held`: numbers held a second time: rows that no step may change, the
+    matrices that PiSSA started with. `unpacked`: modules that stay whole under `bits`, None for the output head.
+
+    `tokens`, `supervised`: of the largest micro batch. `longest`:
     tokens of its longest sample. `eager`: attention keeps its square of scores. `eval_share`: the largest evaluation batch against the
     largest training batch. `norms`: of a layer. `gated`: its MLP has three matrices, not two. `qk_norms`: queries and keys are normalised.
     """
@@ -44,6 +59,8 @@ class Workload:
     dora: bool
     trained: tuple[tuple[int, ...], ...]
     extra: int
+    held: int
+    unpacked: tuple[str, ...] | None
     optimizer: str
     galore_rank: int
     checkpointing: bool
@@ -87,12 +104,24 @@ def workload_of(config: Config, shapes: ModelShapes, machine: Machine, *, tokens
         shapes, precision(config, machine), frozen, bits, (config.model.bnb_config_kwargs or {}).get("bnb_4bit_use_double_quant", True) is not False,
         raw.truthy("quantize_moe_experts"),
         tuple((layer, rank_of(config, layer)) for layer in targets), bool(config.adapter.lora_dropout), bool(config.adapter.peft_use_dora),
-        tuple(trained), sum(math.prod(shape) for shape in extra) if frozen else 0, settings.optimizer, _galore_rank(settings.optim_args),
+        tuple(trained), sum(math.prod(shape) for shape in extra) if frozen else 0, _held(config, shapes, targets), _unpacked(config),
+        settings.optimizer, _galore_rank(settings.optim_args),
         bool(checkpointing), bool(raw.truthy("activation_offloading") or checkpointing in ("offload", "offload_disk")),
         settings.micro_batch_size, settings.gradient_accumulation_steps, config.data.sequence_len, tokens, supervised,
         longest or min(config.data.sequence_len, tokens), is_eager(config),
         (settings.eval_batch_size or settings.micro_batch_size) / settings.micro_batch_size, _norms(shapes), _is_gated(shapes),
         any(".q_norm." in name for name in shapes.tensors))
+
+
+def _held(config: Config, shapes: ModelShapes, targets: Sequence[LinearLayer]) -> int:
+    if config.adapter.adapter is None:
+        return sum(one.kept for one in thawed(config, shapes.tensors).values())
+    return lora_parameters(config, targets) if initialisation(config).startswith(("pissa", "olora")) else 0
+
+
+def _unpacked(config: Config) -> tuple[str, ...] | None:
+    named = (config.model.bnb_config_kwargs or {}).get("llm_int8_skip_modules") if config.model.load_in_4bit else None
+    return tuple(map(str, named)) if isinstance(named, list) else None
 
 
 def _is_gated(shapes: ModelShapes) -> bool:

@@ -85,8 +85,8 @@ def test_quantised_weights_as_in_the_papers(tmp_path: Path) -> None:
     four, eight = llama(tmp_path, "adapter: qlora\nload_in_4bit: true\nlora_target_linear: true"), llama(tmp_path, LORA + "load_in_8bit: true")
     matrices = sum(layer.in_features * layer.out_features for layer in shapes.linear_layers)
     ends, norms = 2 * 128256 * 4096, (2 * 32 + 1) * 4096
-    assert weight_bytes(four) == pytest.approx(matrices * (4 + 0.127) / 8 + 2 * ends + 4 * norms, rel=1e-4), "QLoRA: 0.127 bits of scales a weight"
-    assert weight_bytes(replace(four, double_quant=False)) == pytest.approx(matrices * 4.5 / 8 + 2 * ends + 4 * norms, rel=1e-4)
+    assert weight_bytes(four) == pytest.approx(matrices * (4 + 0.127) / 8 + 2 * ends + 2 * norms, rel=1e-4), "QLoRA: 0.127 bits of scales a weight"
+    assert weight_bytes(replace(four, double_quant=False)) == pytest.approx(matrices * 4.5 / 8 + 2 * ends + 2 * norms, rel=1e-4)
     assert weight_bytes(eight) == pytest.approx(matrices + 2 * ends, rel=0.01)
     assert weight_bytes(llama(tmp_path, LORA)) == 2 * shapes.parameters and weight_bytes(llama(tmp_path, "")) == 4 * shapes.parameters
 

@@ -17,6 +17,7 @@ from tunelab.config import Config
 from tunelab.errors import ConfigError, needs
 from tunelab.planning.optimizers import GALORE_RANK, optimizer_arguments, optimizers
 from tunelab.planning.rate import Rate
+from tunelab.training.freezing import hold_frozen_rows
 from tunelab.training.optimizer.groups import grouped, is_embedding
 from tunelab.training.optimizer.own import AdamC, Adopt, Muon
 
@@ -67,6 +68,7 @@ def build_optimizer(config: Config, model: torch.nn.Module, *, warmup: int = 0) 
                           next_step="tunelab explain CONFIG optim_args") from error
     for group in optimizer.param_groups:
         group["initial_lr"] = float(group["lr"])
+    hold_frozen_rows(optimizer)
     return optimizer
 
 
