@@ -24,6 +24,7 @@ from tunelab.config.sections.model import ModelSection
 from tunelab.config.sections.optimisation import OptimisationSection
 from tunelab.config.sections.preference import PreferenceSection
 from tunelab.config.sections.run import RunSection
+from tunelab.config.sections.tracking import TrackingSection
 from tunelab.config.setting import Section, Setting
 
 SECTIONS: Mapping[str, type[Section]] = types.MappingProxyType({
@@ -34,6 +35,7 @@ SECTIONS: Mapping[str, type[Section]] = types.MappingProxyType({
     "preference": PreferenceSection,
     "hardware": HardwareSection,
     "run": RunSection,
+    "tracking": TrackingSection,
 })
 
 # The fifteen settings that the course lab asks about, in its order.
