@@ -52,8 +52,9 @@ class Schedule:
         return epoch, step - (self.ends[epoch - 1] if epoch else 0)
 
 
-def make_schedule(config: Config, lengths: Sequence[int], held_out: Sequence[int]) -> Schedule:
-    """Plan every epoch of a run over samples of these token lengths."""
+def make_schedule(config: Config, lengths: Sequence[int], held_out: Sequence[int], processes: int = 1) -> Schedule:
+    """Plan every epoch of a run over samples of these token lengths. The order is the same with any number of processes; a step is
+    gradient_accumulation_steps micro-batches of each."""
     data, optimisation = config.data, config.optimisation
     seed = config.run.seed if config.run.seed is not None else 42
     pairs = config.preference.method is not None
@@ -61,17 +62,17 @@ def make_schedule(config: Config, lengths: Sequence[int], held_out: Sequence[int
     limits = PackingLimits(data.sample_packing_bin_size or 200, data.sample_packing_group_size or 100_000, bool(data.sample_packing_sequentially))
     count = math.ceil(optimisation.num_epochs)
     if config.preference.rl == "kto":
-        return _in_order(config, len(lengths), len(held_out), count)
+        return _in_order(config, len(lengths), len(held_out), count, processes)
     epochs = tuple(tuple(plan_epoch(lengths, packing=packing, sequence_len=data.sequence_len, micro_batch_size=optimisation.micro_batch_size,
                                     seed=seed, epoch=epoch, limits=limits)) for epoch in range(count))
     eval_packing = not pairs and (packing if data.eval_sample_packing is None else data.eval_sample_packing)
     eval_len = data.eval_sequence_len if data.test_datasets and data.eval_sequence_len else data.sequence_len
     evaluation = tuple(plan_epoch(held_out, packing=eval_packing, sequence_len=eval_len, limits=limits,
                                   micro_batch_size=optimisation.eval_batch_size or optimisation.micro_batch_size, seed=seed, epoch=0)) if held_out else ()
-    return _schedule(config, len(lengths), len(held_out), epochs, evaluation)
+    return _schedule(config, len(lengths), len(held_out), epochs, evaluation, processes)
 
 
-def _in_order(config: Config, rows: int, held_out: int, count: int) -> Schedule:
+def _in_order(config: Config, rows: int, held_out: int, count: int, processes: int) -> Schedule:
     """The same micro-batches in every epoch, in the order of the (shuffled) data, as trl's trainer for KTO takes them: an answer is compared with
     how the prompt after it would take it, so neighbours must stay neighbours."""
     optimisation = config.optimisation
@@ -80,11 +81,12 @@ def _in_order(config: Config, rows: int, held_out: int, count: int) -> Schedule:
         return tuple([[index] for index in range(start, min(start + size, total))] for start in range(0, total, size))
 
     return _schedule(config, rows, held_out, (batches(rows, optimisation.micro_batch_size),) * count,
-                     batches(held_out, optimisation.eval_batch_size or optimisation.micro_batch_size))
+                     batches(held_out, optimisation.eval_batch_size or optimisation.micro_batch_size), processes)
 
 
-def _schedule(config: Config, rows: int, held_out: int, epochs: tuple[tuple[Rows, ...], ...], evaluation: tuple[Rows, ...]) -> Schedule:
-    accumulation = config.optimisation.gradient_accumulation_steps
+def _schedule(config: Config, rows: int, held_out: int, epochs: tuple[tuple[Rows, ...], ...], evaluation: tuple[Rows, ...],
+              processes: int) -> Schedule:
+    accumulation = config.optimisation.gradient_accumulation_steps * processes
     ends = tuple(accumulate(-(-len(epoch) // accumulation) for epoch in epochs))
-    steps = plan_steps(config, rows, [len(epoch) for epoch in epochs], held_out=held_out)
+    steps = plan_steps(config, rows, [len(epoch) for epoch in epochs], held_out=held_out, processes=processes)
     return Schedule(steps, epochs, evaluation, accumulation, ends)
