@@ -159,16 +159,17 @@ def plan(
     config: ConfigPath,
     online: Annotated[bool, typer.Option("--online", help="Ask the Hub for a model or dataset that is not here: header bytes and counts only.")] = False,
     calibrate: Annotated[bool, typer.Option("--calibrate", help="Run a few real steps of this model first, to predict the time (needs torch).")] = False,
+    nproc: Annotated[int, typer.Option("--nproc", min=1, max=4096, help="Plan for so many processes (or devices) that train together.")] = 1,
     as_json: Json = False,
 ) -> None:
     """How many parameters, tokens, steps; how much memory, time, disk; does it fit here?
 
-    Examples: `tunelab plan lab/lab.yml`, `tunelab plan lab/lab.yml --calibrate`
+    Examples: `tunelab plan lab/lab.yml`, `tunelab plan lab/lab.yml --calibrate`, `tunelab plan my.yml --nproc 4`
     """
     from tunelab.cli.show.plan import show_plan
     from tunelab.workflow.plan import plan as run
 
-    result = run(config, calibrate=calibrate, network=online)
+    result = run(config, calibrate=calibrate, network=online, processes=nproc)
     if as_json:
         print_json(result)
     else:

@@ -16,9 +16,9 @@ _FROM_FILES = ("safetensors headers", "config.json")
 
 
 def assumptions(config: Config, shapes: ModelShapes | None, machine: Machine, data: DataFacts | None, speed: float | None,
-                memory: MemoryPlan | None) -> list[str]:
+                memory: MemoryPlan | None, processes: int = 1) -> list[str]:
     """The sentences, model first."""
-    return [*_about_model(config, shapes), *_about_data(data), *_about_memory(config, shapes, machine, memory),
+    return [*_about_model(config, shapes), *_about_data(data), *_about_memory(config, shapes, machine, memory, processes),
             *([f"Time is for {speed:,.0f} tokens per second, training alone: loading, evaluation and saving come on top."] if speed else [])]
 
 
@@ -50,7 +50,7 @@ def _about_data(data: DataFacts | None) -> list[str]:
     return []
 
 
-def _about_memory(config: Config, shapes: ModelShapes | None, machine: Machine, memory: MemoryPlan | None) -> list[str]:
+def _about_memory(config: Config, shapes: ModelShapes | None, machine: Machine, memory: MemoryPlan | None, processes: int) -> list[str]:
     if shapes is None or memory is None:
         return []
     said = ["Memory is the peak on the GPU; CUDA itself takes about 0.5 GB more. UNVALIDATED: it was not held against runs on a GPU."
@@ -63,6 +63,8 @@ def _about_memory(config: Config, shapes: ModelShapes | None, machine: Machine, 
         said.append("Attention keeps no square of scores here; the GPU table counts it, as attn_implementation is eager.")
     if not optimizer_state(config.optimisation.optimizer).known:
         said.append(f"What {config.optimisation.optimizer} keeps is not known here; it is counted like AdamW: two 32-bit numbers per trained parameter.")
+    if processes > 1 and not machine.has_cuda:
+        said.append(f"Memory is that of one of {processes} processes; on one machine they take {processes} times as much together.")
     if memory.devices > 1:
         said.append(f"Memory is that of one of {memory.devices} devices.")
     if memory.host:

@@ -43,8 +43,9 @@ def fully_sharded(devices: int) -> Fleet:
     return Fleet("FSDP" if devices > 1 else "one", devices, devices, 3 if devices > 1 else 0)
 
 
-def fleet_of(config: Config, machine: Machine) -> Fleet:
-    """The fleet that a config asks for on this machine. Without a GPU, or without a key that spreads the run, it is one device."""
+def fleet_of(config: Config, machine: Machine, processes: int = 1) -> Fleet:
+    """The fleet that a config asks for on this machine, or that so many processes make. Without a GPU, or without a key that spreads the run,
+    it is one device."""
     if not machine.gpus:
         return Fleet()
     raw = config.raw
@@ -52,7 +53,7 @@ def fleet_of(config: Config, machine: Machine) -> Fleet:
     shard, replicate = _degree(raw.get("dp_shard_size")), _degree(raw.get("dp_replicate_size"))
     fsdp, deepspeed = raw.truthy("fsdp") or raw.truthy("fsdp_config"), raw.get("deepspeed")
     asked = shard * replicate * tensor * context
-    devices = asked if asked > 1 else len(machine.gpus) if fsdp or deepspeed or raw.truthy("ddp") else 1
+    devices = processes if processes > 1 else asked if asked > 1 else len(machine.gpus) if fsdp or deepspeed or raw.truthy("ddp") else 1
     if devices == 1:
         return Fleet()
     shards = shard if shard > 1 else max(1, devices // (replicate * tensor * context))

@@ -37,8 +37,8 @@ class Plan:
     padding included. `memory`: the peak of training; `evaluation`, `merge`: of looking at the held-out rows and of adding an adapter to
     its base afterwards (None where there is none). `memory_free`: bytes the device has for it now. `needs`: the smallest usual memory size
     that holds the peak. `disk_bytes`: the finished run with the checkpoints that are kept; `merge_disk_bytes`: the merged model.
-    `seconds`: training alone, from a measured speed; `seconds_range`: from a table of GPUs. `fits_on`: common GPUs. `assumptions`:
-    sentences that belong to the numbers.
+    `seconds`: training alone, from a measured speed; `seconds_range`: from a table of GPUs. `fits_on`: common GPUs. `processes`:
+    how many train together. `assumptions`: sentences that belong to the numbers.
     """
 
     device: str
@@ -77,17 +77,22 @@ class Plan:
     merge_disk_bytes: int | None = None
     seconds_range: Seconds | None = None
     fits_on: tuple[Fit, ...] = ()
+    processes: int = 1
 
 
 def make_plan(config: Config, shapes: ModelShapes | None, machine: Machine, data: DataFacts | None,
-              tokens_per_second: float | None, *, table: bool = False) -> Plan:
-    """Plan a run. Pure but for one question: how much room the disk of output_dir has. `table`: also ask on which GPUs it fits."""
-    steps = plan_steps(config, data.rows, data.batches_per_epoch, held_out=data.held_out) if data is not None else None
+              tokens_per_second: float | None, *, table: bool = False, processes: int = 1) -> Plan:
+    """Plan a run. Pure but for one question: how much room the disk of output_dir has. `table`: also ask on which GPUs it fits.
+
+    `tokens_per_second` is the speed of all `processes` together.
+    """
+    steps = plan_steps(config, data.rows, data.batches_per_epoch, held_out=data.held_out, processes=processes) if data is not None else None
     trainable = trainable_parameters(config, shapes) if shapes is not None else None
     work = workload(config, shapes, machine, data) if shapes is not None else None
-    memory = estimate(work, cuda=machine.has_cuda, fleet=fleet_of(config, machine)) if work is not None else None
+    memory = estimate(work, cuda=machine.has_cuda, fleet=fleet_of(config, machine, processes)) if work is not None else None
     free = _memory_free(machine)
-    positions, supervised = _totals(data, steps, config.optimisation.gradient_accumulation_steps)
+    positions, supervised = _totals(data, steps)
+    together = 1 if machine.has_cuda else processes  # on a CPU they share the memory
     merges = shapes is not None and work is not None and work.adapter
     return Plan(
         device=machine.device_name, precision=precision(config, machine),
@@ -101,15 +106,15 @@ def make_plan(config: Config, shapes: ModelShapes | None, machine: Machine, data
         rows_per_step=_rows_per_step(data, steps), warmup_steps=steps.warmup if steps else None,
         evaluations=len(steps.eval_steps) if steps else None, checkpoints=_saves(steps) if steps else None,
         tokens_total=positions, supervised_total=supervised, memory=memory, memory_free=free,
-        needs=_needs(memory, machine), fits=memory.total <= free if memory is not None and free else None,
+        needs=_needs(memory, machine), fits=memory.total * together <= free if memory is not None and free else None,
         disk_bytes=_disk(config, work, steps), disk_free=machine.disk_free_bytes(config.run.output_dir),
         seconds=positions / tokens_per_second if tokens_per_second and positions is not None else None,
-        assumptions=tuple(assumptions(config, shapes, machine, data, tokens_per_second, memory)),
+        assumptions=tuple(assumptions(config, shapes, machine, data, tokens_per_second, memory, processes)),
         shapes_source=shapes.source if shapes is not None else None, data_source=data.source if data else None,
-        evaluation=_evaluation(work, machine, config, steps), merge=estimate_merge(shapes, work.extra) if merges and shapes and work else None,
+        evaluation=_evaluation(work, machine, config, steps, processes), merge=estimate_merge(shapes, work.extra) if merges and shapes and work else None,
         merge_disk_bytes=shapes.parameters * (4 if shapes.dtype == "float32" else 2) if merges and shapes else None,
         seconds_range=_range(work, machine, positions) if not tokens_per_second else None,
-        fits_on=fits_on(work, positions, lambda device: precision(config, device.machine())) if table and work is not None else ())
+        fits_on=fits_on(work, positions, lambda device: precision(config, device.machine())) if table and work is not None else (), processes=processes)
 
 
 def workload(config: Config, shapes: ModelShapes, machine: Machine, data: DataFacts | None) -> Workload:
@@ -120,10 +125,10 @@ def workload(config: Config, shapes: ModelShapes, machine: Machine, data: DataFa
     return workload_of(config, shapes, machine, tokens=full, supervised=full // 3)
 
 
-def _evaluation(work: Workload | None, machine: Machine, config: Config, steps: StepPlan | None) -> MemoryPlan | None:
+def _evaluation(work: Workload | None, machine: Machine, config: Config, steps: StepPlan | None, processes: int) -> MemoryPlan | None:
     if work is None or not (steps.eval_steps if steps is not None else config.data.val_set_size):
         return None
-    return estimate_evaluation(work, cuda=machine.has_cuda, fleet=fleet_of(config, machine))
+    return estimate_evaluation(work, cuda=machine.has_cuda, fleet=fleet_of(config, machine, processes))
 
 
 def _range(work: Workload | None, machine: Machine, positions: int | None) -> Seconds | None:
@@ -159,11 +164,11 @@ def _rows_per_step(data: DataFacts | None, steps: StepPlan | None) -> float | No
     return data.rows / math.ceil(data.batches_per_epoch[0] / steps.accumulation)
 
 
-def _totals(data: DataFacts | None, steps: StepPlan | None, accumulation: int) -> tuple[int | None, int | None]:
+def _totals(data: DataFacts | None, steps: StepPlan | None) -> tuple[int | None, int | None]:
     """(positions, supervised tokens) of the whole run; an epoch that is cut short counts for its share of steps."""
     if data is None or steps is None:
         return None, None
-    whole = [math.ceil(count / accumulation) for count in data.batches_per_epoch]
+    whole = [math.ceil(count / steps.accumulation) for count in data.batches_per_epoch]
     epochs = sum(done / max(1, whole[min(epoch, len(whole) - 1)]) for epoch, done in enumerate(steps.steps_per_epoch)) if whole else 0
     positions = data.total_positions if data.total_positions is not None else round(data.positions * epochs)
     supervised = data.total_supervised if data.total_supervised is not None else round(data.supervised_tokens * epochs)

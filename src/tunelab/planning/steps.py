@@ -28,7 +28,7 @@ class StepPlan:
     `epoch_ends[e]`: the step that ends epoch e. `save_steps`, `eval_steps`: after which steps. `keeps_best`: a checkpoint is also written after
     an evaluation with the lowest loss so far, and rotation leaves it; `loads_best`: its weights are the result. `patience`: evaluations
     without a lower loss after which the run ends. `logging_every`: steps per line of the terminal log.
-    `accumulation`: micro batches per step; the last step of an epoch may have fewer. `course`: the learning rate's schedule.
+    `accumulation`: micro batches per step, of all processes; the last step of an epoch may have fewer. `course`: the learning rate's schedule.
     """
 
     total: int
@@ -73,14 +73,14 @@ class StepPlan:
         return step in (1, self.total) or step % self.logging_every == 0
 
 
-def plan_steps(config: Config, rows: int, batches_per_epoch: Sequence[int] | int, *, held_out: int | None = None) -> StepPlan:
+def plan_steps(config: Config, rows: int, batches_per_epoch: Sequence[int] | int, *, held_out: int | None = None, processes: int = 1) -> StepPlan:
     """The steps of a run over `rows` samples that make `batches_per_epoch` micro batches (one number, or one per epoch).
 
     An epoch beyond the given ones is like the last. `held_out` is the number of rows kept for evaluation (0: none is planned);
-    None: as val_set_size says. The last step is always evaluated and saved when steps are evaluated and saved at all.
+    None: as val_set_size says. Each of the `processes` takes gradient_accumulation_steps micro batches to a step. The last step is always evaluated and saved when steps are evaluated and saved at all.
     """
     settings, run = config.optimisation, config.run
-    accumulation = settings.gradient_accumulation_steps
+    accumulation = settings.gradient_accumulation_steps * processes
     num_epochs = _times(batches_per_epoch, accumulation, settings.max_steps) if config.data.is_streamed else settings.num_epochs
     per_epoch = _cut(_epochs(num_epochs, accumulation, batches_per_epoch), settings.max_steps)
     ends = tuple(accumulate(per_epoch))

@@ -82,8 +82,8 @@ def open_config(path: str, *, network: bool = False, machine: Machine | None = N
     return Opened(reading.source, config, machine, model, shapes, kept)
 
 
-def load_data(config: Config, model: ModelFolder, progress: Progress | None = None) -> Loaded:
-    """Tokenise the datasets as the config says and plan every step. Raises DataError, ModelError."""
+def load_data(config: Config, model: ModelFolder, progress: Progress | None = None, processes: int = 1) -> Loaded:
+    """Tokenise the datasets as the config says and plan every step of so many processes. Raises DataError, ModelError."""
     from tunelab.data.pairs import per_row
     from tunelab.data.prepare import prepare
     from tunelab.data.survey import sizes
@@ -95,7 +95,7 @@ def load_data(config: Config, model: ModelFolder, progress: Progress | None = No
     prepared = prepare(config, tokenizer, progress=progress)
     lengths, supervised = (per_row(figures, prepared.width) for figures in sizes(prepared.train))
     held_out = per_row(sizes(prepared.held_out)[0], prepared.width)
-    schedule = make_schedule(config, lengths, held_out)
+    schedule = make_schedule(config, lengths, held_out, processes)
     return Loaded(tokenizer, prepared, schedule, data_facts(config, lengths, supervised, len(held_out), schedule))
 
 

@@ -31,18 +31,19 @@ class Planned:
     missing: tuple[str, ...]
 
 
-def plan(path: str, *, calibrate: bool = False, tokens_per_second: float | None = None, network: bool = False) -> Planned:
+def plan(path: str, *, calibrate: bool = False, tokens_per_second: float | None = None, network: bool = False, processes: int = 1) -> Planned:
     """Plan a run. `calibrate` takes a few real steps to predict the time (needs torch), unless the speed is given. With `network` the Hub
-    is asked for what is not on this disk: headers and small files of the model, the datasets.
+    is asked for what is not on this disk: headers and small files of the model, the datasets. `processes`: how many train together; each is
+    taken to be as fast as one alone on GPUs, all of them together on a CPU, whose cores they share.
 
     Raises ConfigError for a config that is wrong (not for one that merely cannot run here), DataError.
     """
     opened = open_config(path, network=network)
     config = opened.readable_or_raise()
     shapes, missing = _shapes(opened, network)
-    data, about_data = _data(opened, network)
+    data, about_data = _data(opened, network, processes)
     speed = measured_speed(path) if calibrate and data is not None and tokens_per_second is None else tokens_per_second
-    made = make_plan(config, shapes, opened.machine, data, speed, table=True)
+    made = make_plan(config, shapes, opened.machine, data, speed and speed * (processes if opened.machine.has_cuda else 1), table=True, processes=processes)
     return Planned(path, made, opened.findings, (*missing, *about_data))
 
 
@@ -69,7 +70,7 @@ def _shapes(opened: Opened, network: bool) -> tuple[ModelShapes | None, list[str
     return found, []
 
 
-def _data(opened: Opened, network: bool) -> tuple[DataFacts | None, list[str]]:
+def _data(opened: Opened, network: bool, processes: int) -> tuple[DataFacts | None, list[str]]:
     """Tokenised data where the tokenizer is at hand, else row statistics of local files; and why there are no better numbers."""
     config = opened.config
     far = [dataset.path for dataset in config.data.datasets if not _is_local(dataset)]
@@ -78,7 +79,7 @@ def _data(opened: Opened, network: bool) -> tuple[DataFacts | None, list[str]]:
     why = f"the tokenizer of {config.model.base_model} is not on this disk"
     if opened.model is not None:
         try:
-            return load_data(config, opened.model).facts, []
+            return load_data(config, opened.model, processes=processes).facts, []
         except ModelError as error:
             why = error.message
         except DataError as error:
@@ -86,12 +87,12 @@ def _data(opened: Opened, network: bool) -> tuple[DataFacts | None, list[str]]:
                 raise
             why = error.message
     try:
-        return _from_statistics(config), [f"no exact token counts: {why}"]
+        return _from_statistics(config, processes), [f"no exact token counts: {why}"]
     except DataError as error:
         return None, [f"no rows, no steps, no time: {error.message}"]
 
 
-def _from_statistics(config: Config) -> DataFacts:
+def _from_statistics(config: Config, processes: int) -> DataFacts:
     """Row lengths estimated from characters, put through the same split, packing and steps as tokenised rows. Raises DataError."""
     seed = DEFAULT_SEED if config.run.seed is None else config.run.seed
     lengths: list[RowLength] = []
@@ -102,7 +103,7 @@ def _from_statistics(config: Config) -> DataFacts:
         raise DataError("No row fits into sequence_len.", where="sequence_len", next_step="Raise it.")
     held_out = held_out_count(len(lengths), config.data.val_set_size) if config.data.val_set_size else 0
     train, kept_back = lengths[held_out:], lengths[:held_out]
-    schedule = make_schedule(config, [one.tokens for one in train], [one.tokens for one in kept_back])
+    schedule = make_schedule(config, [one.tokens for one in train], [one.tokens for one in kept_back], processes)
     return data_facts(config, [one.tokens for one in train], [one.supervised for one in train], held_out, schedule, "row statistics")
 
 

@@ -41,7 +41,8 @@ def show_plan(out: Console, result: Planned) -> None:
 
 
 def _rows(plan: Plan) -> list[tuple[str, str]]:
-    rows = [("device", f"{plan.device}, computing in {plan.precision}")]
+    several = f"{plan.processes} processes; " if plan.processes > 1 else ""
+    rows = [("device", f"{several}{plan.device}, computing in {plan.precision}")]
     if plan.parameters:
         trained = f"; {plan.trainable:,} are trained ({plan.share:.2%})" if plan.trainable is not None and plan.share is not None else ""
         source = f" [{plan.shapes_source}]" if plan.shapes_source else " [read off the name]"
