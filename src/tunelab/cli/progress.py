@@ -16,6 +16,7 @@ from tunelab.workflow.compare import AnswerWatch
 from tunelab.workflow.export import ExportWatch
 
 if TYPE_CHECKING:
+    from tunelab.runs.doctor import Diagnosis
     from tunelab.training.run import StepRecord
 
 _QUIET_SECONDS = 10.0
@@ -62,6 +63,12 @@ class TrainingBar:
         more = "".join(f"  {name} {value:.4g}" for name, value in measures.items())
         self._progress.console.print(f"step {step}: evaluation loss {loss:.4f}{more}", markup=False)
 
+    def finding(self, finding: Diagnosis) -> None:
+        """Say what the doctor found."""
+        from tunelab.cli.show.doctor import show_diagnosis
+
+        show_diagnosis(self._progress.console, finding)
+
 
 class JsonLines:
     """A training watch that prints one JSON object a line."""
@@ -83,6 +90,12 @@ class JsonLines:
     def evaluation(self, step: int, loss: float, measures: Mapping[str, float]) -> None:
         """An evaluation event."""
         _line({"event": "evaluation", "step": step, "loss": loss, "measures": dict(measures)})
+
+    def finding(self, finding: Diagnosis) -> None:
+        """A finding event."""
+        import dataclasses
+
+        _line({"event": "finding", **dataclasses.asdict(finding)})
 
 
 class AnswerBar(AnswerWatch):

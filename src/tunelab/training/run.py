@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ from tunelab.data.sample import Sample
 from tunelab.errors import FolderError, Interrupted, RunError
 from tunelab.planning.schedule import Schedule
 from tunelab.runs.checkpoints import damage, newest_whole
+from tunelab.runs.doctor import Diagnosis, Doctor
 from tunelab.runs.events import EventLog
 from tunelab.runs.folder import RunFolder
 from tunelab.training.checkpoint import Progress, RandomState, load_checkpoint, load_weights, save_checkpoint, save_result
@@ -87,6 +88,9 @@ class Watch:
     def evaluation(self, step: int, loss: float, measures: Mapping[str, float]) -> None:
         """The held-out rows were evaluated."""
 
+    def finding(self, finding: Diagnosis) -> None:
+        """The doctor found something wrong with the run."""
+
 
 def train(job: Job, run: RunFolder, events: EventLog, watch: Watch) -> Outcome:
     """Run a job to its end. Raises Interrupted when stopped (a checkpoint is saved), RunError when the loss is not finite or memory ran out."""
@@ -101,6 +105,7 @@ def train(job: Job, run: RunFolder, events: EventLog, watch: Watch) -> Outcome:
     watch.phase("trying the largest batch")
     _rehearse(job, loop, events)
     progress.random.restore()
+    doctor = Doctor.of(run, progress.step)
     records: list[StepRecord] = []
     watch.phase("training")
     with StopRequest() as stop:
@@ -111,7 +116,8 @@ def train(job: Job, run: RunFolder, events: EventLog, watch: Watch) -> Outcome:
             records.append(record)
             _note(events, record, job.schedule.samples(record.step - 1))
             watch.step(record, plan.total)
-            _check_finite(record)
+            _say(doctor.step(asdict(record)), events, watch)
+            _check_finite(record, doctor)
             progress = replace(progress, step=record.step, random=RandomState.now())
             if plan.is_eval(record.step):
                 loss, measures = loop.evaluate()
@@ -119,9 +125,12 @@ def train(job: Job, run: RunFolder, events: EventLog, watch: Watch) -> Outcome:
                 progress = replace(progress, random=RandomState.now(), evaluations={**progress.evaluations, record.step: loss})
                 events.append("evaluation", step=record.step, loss=loss, rows=len(job.held_out), measures=measures)
                 watch.evaluation(record.step, loss, measures)
+                _say(doctor.evaluation({"step": record.step, "loss": loss}), events, watch)
             if plan.is_save(record.step) or (plan.keeps_best and progress.best == record.step):
                 _save(job, run, progress, loop)
                 events.append("checkpoint", step=record.step, durable=True)
+                doctor.saved(record.step)
+    _say(doctor.end(), events, watch)
     early = progress.step if progress.step < plan.total else None
     if early is not None:
         events.append("stopped early", step=early, durable=True)
@@ -222,10 +231,18 @@ def _note(events: EventLog, record: StepRecord, samples: Sequence[int]) -> None:
                   measures=dict(record.measures))
 
 
-def _check_finite(record: StepRecord) -> None:
+def _say(findings: Sequence[Diagnosis], events: EventLog, watch: Watch) -> None:
+    for finding in findings:
+        events.append("finding", durable=True, **asdict(finding))
+        watch.finding(finding)
+
+
+def _check_finite(record: StepRecord, doctor: Doctor) -> None:
     if not (abs(record.loss) < float("inf")):
-        raise RunError(f"The loss became {record.loss} at step {record.step}; going on would only spoil the weights.",
-                       next_step="Lower learning_rate (a tenth of it is a good try), then train again in a new output_dir.")
+        why = doctor.found["TD101"]
+        edit = f" Edit: {'; '.join(why.edit.splitlines())}." if why.edit else ""
+        raise RunError(f"The loss became {record.loss} at step {record.step}; going on would only spoil the weights. {why.why}", where=str(doctor.run),
+                       next_step=f"{why.advice}{edit} Then train again in a new output_dir; more: tunelab doctor {doctor.run}")
 
 
 def _stopped(job: Job, run: RunFolder, progress: Progress, loop: Loop) -> Interrupted:

@@ -19,6 +19,7 @@ from typing import Any, Protocol
 
 from tunelab.config import Config
 from tunelab.planning.steps import default_logging
+from tunelab.runs.doctor import Diagnosis
 from tunelab.runs.events import EventLog, evaluations, steps
 from tunelab.runs.folder import RunFolder
 from tunelab.runs.store import read_json, write_json
@@ -240,6 +241,9 @@ class Telling(Watch):
         self._watch.evaluation(step, loss, measures)
         if step > self._evaluations_told:
             self._tell({f"eval/{name}": value for name, value in {"loss": loss, **measures}.items()}, step)
+
+    def finding(self, finding: Diagnosis) -> None:
+        self._watch.finding(finding)
 
     def finish(self, succeeded: bool) -> None:
         """Close every tracker."""

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from tunelab import __version__
 from tunelab.config import Config
 from tunelab.config.catalogue import SECTIONS
+from tunelab.config.sections.tracking import TrackingSection
 from tunelab.data.gate import GateProblem, gate, known_codes, stopped, stopping
 from tunelab.data.tokenizer import tokenizer_files
 from tunelab.errors import FolderError, Interrupted, TunelabError, needs
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
 
 # Settings that a resumed run may change: they decide what is kept and said, not what is learnt.
 _FREE_ON_RESUME = {"resume_from_checkpoint", "logging_steps", "save_steps", "saves_per_epoch", "save_strategy", "save_total_limit",
-                   "dataset_prepared_path", "dataset_num_proc", "output_dir"}
+                   "dataset_prepared_path", "dataset_num_proc", "output_dir", *TrackingSection.model_fields}
 
 
 @dataclass(frozen=True)
@@ -100,9 +101,12 @@ def prepare_job(opened: Opened, *, resume: bool = False, allow: frozenset[str] =
 
 def _supervised(run_job: Any, job: Job, folder: RunFolder, watch: Watch) -> Outcome:
     """Run the job with its event file open; note how it ended when it did not end well."""
+    from tunelab.training.trackers import tracked
+
     events = EventLog(folder.events_path)
     try:
-        outcome: Outcome = run_job(job, folder, events, watch)
+        with tracked(job.config, folder, events, watch) as told:
+            outcome: Outcome = run_job(job, folder, events, told)
         events.append("finished", step=outcome.steps, durable=True)
         return outcome
     except TunelabError as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 from tunelab.runs.doctor import divergence, generalising, learning, preferences, supply
@@ -20,14 +21,15 @@ WATCHERS: tuple[type[Watcher], ...] = (
 class Doctor:
     """Each call takes constant time and memory. `found` holds every diagnosis so far, an ailment once, in order of appearance."""
 
-    def __init__(self, case: Case) -> None:
+    def __init__(self, case: Case, run: Path = Path()) -> None:
+        self.run = run
         self._watchers = [watcher(case) for watcher in WATCHERS]
         self.found: dict[str, Diagnosis] = {}
 
     @classmethod
     def of(cls, run: RunFolder, upto: int = 0) -> Doctor:
         """The doctor of a run that begins or, after step `upto`, goes on: what it had before is known again and not said again."""
-        doctor = cls(case_of(run.manifest() if run.manifest_path.exists() else {}))
+        doctor = cls(case_of(run.manifest() if run.manifest_path.exists() else {}), run.path)
         if upto:
             past = [*steps(run.events_path), *evaluations(run.events_path), *(one for one in read_events(run.events_path) if one["event"] == "checkpoint")]
             for _ in doctor.replay(event for event in past if event["step"] <= upto):
