@@ -111,7 +111,7 @@ def _refuse_missing(loading: dict[str, Any], weights: Path) -> None:
 def _refuse_not_finite(model: torch.nn.Module, weights: Path) -> None:
     for name, tensor in _numbers(model):
         if tensor.is_floating_point() and not tensor.is_meta and tensor.numel():
-            low, high = torch.aminmax(tensor)  # either is NaN when any number is, and nothing as large as the tensor is allocated
+            low, high = map(float, torch.aminmax(tensor.detach()))  # NaN when any number is, and nothing as large as the tensor is allocated
             if not (math.isfinite(low) and math.isfinite(high)):
                 what = "NaN" if math.isnan(low) else "infinite numbers"
                 raise ModelError(f"The weight {name!r} of the base model holds {what}; every loss would be NaN.", where=str(weights),
