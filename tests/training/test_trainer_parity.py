@@ -55,13 +55,24 @@ def _reference_losses(config_path: Path) -> list[float]:
     return [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
 
 
-@pytest.mark.parametrize("adapter", ["lora", None])
-def test_losses_per_step_equal_transformers_trainer(tiny_model: Path, tmp_path: Path, adapter: str | None) -> None:
+FULL: dict[str, object] = {"adapter": None, "lora_r": None, "lora_alpha": None, "lora_target_linear": None, "learning_rate": 0.001}
+METHODS: dict[str, dict[str, object]] = {
+    "LoRA": {},
+    "full": FULL,
+    "DoRA": {"peft_use_dora": True},
+    "rsLoRA": {"peft_use_rslora": True},
+    "PiSSA": {"peft_init_lora_weights": "pissa", "learning_rate": 0.001},
+    "QLoRA": {"adapter": "qlora", "load_in_4bit": True},
+    "unfrozen_parameters": {**FULL, "unfrozen_parameters": ["model.layers.1.mlp", "model.embed_tokens"]},
+}
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_losses_per_step_equal_transformers_trainer(tiny_model: Path, tmp_path: Path, method: str) -> None:
     data = write_data(tmp_path / "data.jsonl", rows=32)
-    lora = {"lora_r": 4, "lora_alpha": 8, "lora_target_linear": True} if adapter else {"lora_r": None, "lora_alpha": None, "lora_target_linear": None}
-    config = write_config(tmp_path / "config.yml", tiny_model, data, tmp_path / "run", sample_packing=False, adapter=adapter, **lora,
-                          lora_dropout=None, val_set_size=None, eval_steps=None, save_steps=None, num_epochs=1, micro_batch_size=2,
-                          gradient_accumulation_steps=2, weight_decay=0.01, learning_rate=0.01 if adapter else 0.001)
+    config = write_config(tmp_path / "config.yml", tiny_model, data, tmp_path / "run", **{
+        "sample_packing": False, "lora_dropout": None, "val_set_size": None, "eval_steps": None, "save_steps": None, "num_epochs": 1,
+        "micro_batch_size": 2, "gradient_accumulation_steps": 2, "weight_decay": 0.01, "learning_rate": 0.01, **METHODS[method]})
     reference = _reference_losses(config)
     result = train(str(config))
     ours = [event["loss"] for event in steps(result.folder / "events.jsonl")]
