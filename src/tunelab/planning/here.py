@@ -13,9 +13,10 @@ from tunelab.config.finding import KeyPath
 from tunelab.facts.machine import Machine
 from tunelab.facts.shapes import ModelShapes
 from tunelab.planning.lora import DEFAULT_ALPHA, DEFAULT_R, default_targets, lora_parameters, target_layers, trainable_parameters
+from tunelab.planning.optimizers import optimizer_state, optimizers, refusal
 from tunelab.planning.precision import BYTES, precision
 from tunelab.planning.rules.hardware import parameters_in_name
-from tunelab.planning.schedules import MIN_LR_SHARE
+from tunelab.planning.schedules import FOLLOWING, course_of
 from tunelab.planning.steps import StepPlan
 
 
@@ -210,22 +211,31 @@ def _max_steps(facts: Facts, value: int | None) -> str:
 
 @_about("optimizer")
 def _optimizer(facts: Facts, value: str) -> str:
-    if facts.shapes is None:
+    if value not in optimizers():
         return ""
-    trained = trainable_parameters(facts.config, facts.shapes)
-    if value == "sgd":
-        return f"No state is kept for the {count(trained)} trained parameters."
-    if value.startswith("adamw_torch"):
-        return f"Two 32-bit numbers for each of {count(trained)} trained parameters: {size(8 * trained)}."
-    return f"Not run here; adamw_torch_fused would keep {size(8 * trained)} for {count(trained)} trained parameters."
+    refused = refusal(value, facts.machine)
+    why = f"{refused.reason} With --stand-ins {refused.instead} is taken." if refused is not None else ""
+    if facts.shapes is None:
+        return why
+    trained, row = trainable_parameters(facts.config, facts.shapes), optimizer_state(value)
+    if row.low_rank:
+        keeps = f"What it keeps for the {count(trained)} trained parameters depends on the shapes of their matrices: tunelab plan says it."
+    elif not row.matrix:
+        keeps = f"No state is kept for the {count(trained)} trained parameters."
+    else:
+        keeps = f"{row.matrix:.3g} bytes are kept for each of {count(trained)} trained parameters: {size(round(row.matrix * trained))}."
+    return f"{why} {keeps}".strip()
 
 
 @_about("learning_rate", "lr_scheduler")
 def _learning_rate(facts: Facts, _: Any) -> str:
     steps, settings = facts.steps, facts.config.optimisation
+    if settings.lr_scheduler in FOLLOWING:
+        return f"It begins at {settings.learning_rate:g} and follows the evaluation loss ({settings.lr_scheduler})."
     if steps is None or not steps.total:
-        end = {"cosine_with_min_lr": f" and falls to {settings.learning_rate * MIN_LR_SHARE:g}", "constant": "", "constant_with_warmup": ""}
-        return f"The peak is {settings.learning_rate:g}{end.get(settings.lr_scheduler, ' and falls to about 0')} ({settings.lr_scheduler})."
+        last = course_of(settings, 0, 1000).share(999)
+        falls = "" if last > 0.99 else " and falls to about 0" if last < 0.01 else f" and falls to {settings.learning_rate * last:.2g}"
+        return f"The peak is {settings.learning_rate:g}{falls} ({settings.lr_scheduler})."
     peak = max(range(steps.total), key=lambda step: (steps.multiplier_at(step), -step))
     return (f"{settings.lr_scheduler}: {steps.lr_at(0):.3g} at step 1, {steps.lr_at(peak):.3g} at step {peak + 1}, "
             f"{steps.lr_at(steps.total - 1):.3g} at the last step ({steps.total}).")

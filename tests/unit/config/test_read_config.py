@@ -58,7 +58,7 @@ def test_required_keys_are_asked_for_together(tmp_path: Path) -> None:
     ("trl: {num_generation: 4}", "TL101", Severity.ERROR),
     ("trl: {num_generations: four}", "TL102", Severity.ERROR),
     ("num_generations: 4", "TL108", Severity.ERROR),
-    ("lr_scheduler: rex", "TL107", Severity.BLOCKED),
+    ("adapter: mora", "TL107", Severity.BLOCKED),
     ("lr_scheduler: cosin", "TL102", Severity.ERROR),
     ("learning_rate: -1", "TL110", Severity.ERROR),
     ("lora_r: 0", "TL102", Severity.ERROR),

@@ -45,7 +45,7 @@ def test_what_check_says_about_the_handout_on_a_laptop() -> None:
 def test_on_a_gpu_fewer_things_stand_in_the_way() -> None:
     config = read_config(HANDOUT).config
     assert config is not None
-    assert [one.code for one in check(config, A100, None)] == ["TL204", "TL391", "TL302", "TL303", "TL306", "TL410", "TL345", "TL414", "TL501", "TL620"]
+    assert [one.code for one in check(config, A100, None)] == ["TL204", "TL391", "TL302", "TL303", "TL306", "TL410", "TL345", "TL414", "TL620"]
 
 
 def test_every_key_of_the_handout_is_explained() -> None:

@@ -156,18 +156,21 @@ def test_a_misspelt_start_of_lora_is_an_error_with_the_closest_name(tmp_path: Pa
     assert "TL415" not in found(tmp_path, f"{LORA}\npeft_init_lora_weights: false"), "false is taken as unset"
 
 
-@pytest.mark.parametrize("name", ["paged_adamw_8bit", "adamw_8bit", "adamw_bnb_8bit", "paged_adamw_32bit", "lion_8bit"])
-def test_optimizers_of_bitsandbytes_are_told_apart_from_unknown_ones(name: str, tmp_path: Path) -> None:
-    findings = found(tmp_path, f"optimizer: {name}")
-    assert "bitsandbytes" in findings["TL501"].message and "TL502" not in findings
+@pytest.mark.parametrize(("name", "instead"), [("paged_adamw_8bit", "adamw_8bit"), ("paged_adamw_32bit", "adamw_torch_fused"), ("paged_lion_8bit", "lion_8bit")])
+def test_paged_optimizers_need_a_gpu_and_name_what_stands_in(name: str, instead: str, tmp_path: Path) -> None:
+    finding = found(tmp_path, f"optimizer: {name}")["TL501"]
+    assert "needs a CUDA GPU" in finding.message and instead in finding.message and "--stand-ins" in finding.expected
+    assert finding.fix == f"optimizer: {instead}" and not finding.safe
+    assert "TL501" not in {one.code for one in check(read(tmp_path, f"optimizer: {name}"), A100, None)}
 
 
 def test_other_optimizers(tmp_path: Path) -> None:
-    assert all("TL502" not in found(tmp_path, f"optimizer: {name}") for name in ("adamw_torch", "adamw_torch_fused", "sgd"))
+    for name in ("adamw_torch", "adamw_torch_fused", "sgd", "adafactor", "muon", "adopt_adamw"):
+        assert not {"TL501", "TL502"} & set(found(tmp_path, f"optimizer: {name}")), name
     assert found(tmp_path, "optimizer: adamw_hf")["TL502"].fix == "optimizer: adamw_torch"
-    assert "this version does not run" in found(tmp_path, "optimizer: adafactor")["TL502"].message
-    assert "Did you mean `adamw_torch_fused`?" in found(tmp_path, "optimizer: adamw_torch_fusd")["TL502"].message
-
+    assert "inside the backward pass" in found(tmp_path, "optimizer: lomo")["TL502"].message
+    wrong = found(tmp_path, "optimizer: adamw_torch_fusd")["TL502"]
+    assert "Did you mean `adamw_torch_fused`?" in wrong.message and wrong.severity is Severity.ERROR
 
 def test_learning_rates_are_judged_by_the_method(tmp_path: Path) -> None:
     assert "TL504" in found(tmp_path, f"{LORA}\nlearning_rate: 5.0e-7")

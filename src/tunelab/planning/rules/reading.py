@@ -40,7 +40,7 @@ _PAGES: tuple[tuple[str, Severity, str, str, str | tuple[str, ...], str], ...] =
      "relora: true", "adapter: lora"),
     ("TL107", Severity.BLOCKED, "A value that this version does not act on",
      "The value is right in the dialect; this version of tunelab trains with other ones only.",
-     "lr_scheduler: rex", "lr_scheduler: cosine"),
+     "adapter: mora", "adapter: lora"),
     ("TL108", Severity.ERROR, "A setting in the wrong place", "Axolotl drops it there without a word.",
      ("datasets: [{path: a.jsonl, type: alpaca, sequence_len: 2048}]", "train_on_eos: turn", "num_generations: 4"),
      "sequence_len: 2048"),
