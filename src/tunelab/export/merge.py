@@ -45,7 +45,7 @@ class Layout:
 @dataclass(frozen=True, slots=True)
 class Merged:
     """What was written. The adapter moves `moved` weights (numbers, not tensors), and `changed` of them after rounding; `dtype` is the
-    most used one, as fp32, fp16 or bf16; `checksums`: SHA-256 by file; `rows`: the embedding's where the adapter made it larger."""
+    most used one, as fp32, fp16 or bf16; `checksums`: SHA-256 by file; `rows`: the embedding's where the adapter changed their number."""
 
     dtype: str
     parameters: int
@@ -64,6 +64,7 @@ class Merge:
         self._skeleton = put_on(base, adapter)
         self._base = _Base(base, self._skeleton)
         self.layout = _lay_out(self._base, self._skeleton, DTYPES[dtype] if dtype else None)
+        self.rows = self._skeleton.rows
         self._waiting: dict[str, torch.Tensor] = {}
         self._moved = self._changed = 0
 
@@ -88,7 +89,8 @@ class Merge:
             raise ModelError(f"The adapter has no effect: rounded to {layout.dtype}, every weight is the base's.",
                              next_step="Keep more digits: --dtype fp32")
         parameters = sum(entry.size // BYTES[entry.dtype] for entries in layout.files.values() for entry in entries)
-        return Merged(layout.dtype, parameters, self._moved, self._changed, layout.untied, self._skeleton.resized, checksums)
+        return Merged(layout.dtype, parameters, self._moved, self._changed, layout.untied,
+                      self.rows if self._skeleton.resized else None, checksums)
 
     def _bytes(self, entry: Entry) -> Any:
         """The bytes of one tensor of the merged model. Raises ModelError when a number does not fit the dtype."""

@@ -12,6 +12,7 @@ from typing import Any
 
 from tunelab.export.verification import Difference, Verification
 from tunelab.facts.licences import known_licence
+from tunelab.facts.model import is_hub_id
 from tunelab.facts.shapes import read_model_config
 from tunelab.runs.store import read_json
 
@@ -35,10 +36,14 @@ class Made:
     dtype: str
     tunelab: str
 
+    def title(self) -> str:
+        """The base's name, without the folders above it where it is a path."""
+        return self.base if is_hub_id(self.base) else Path(self.base).name
+
     def sentence(self) -> str:
-        """One sentence."""
-        result = "the adapter" if self.run is None else "the result" if self.step is None else f"checkpoint {self.step}"
-        return f"{self.base} with {result} of {self.run or self.adapter} merged into its weights, in {self.dtype}"
+        """One sentence; of paths only the last part: it goes into the README, which may be published."""
+        result = "the adapter" if self.run is None else "the result of the run" if self.step is None else f"checkpoint {self.step} of the run"
+        return f"{self.title()} with {result} `{Path(self.run or self.adapter).name}` merged into its weights, in {self.dtype}"
 
 
 def model_config(base: Path, *, dtype: str, rows: int | None, untied: bool) -> dict[str, Any]:
@@ -95,15 +100,15 @@ def copy_legal(base: Path, folder: Path) -> None:
 
 def readme(made: Made, found: Verification, notes: Sequence[str]) -> str:
     """README.md of the merged model, with a model card's front matter."""
-    front = ["---", f"base_model: {json.dumps(made.base)}", "library_name: transformers", "pipeline_tag: text-generation", "tags: [merged]", "---"]
+    front = ["---", f"base_model: {json.dumps(made.title())}", "library_name: transformers", "pipeline_tag: text-generation", "tags: [merged]", "---"]
     rows = [("base + adapter against this model", found.merged), ("the base alone against base + adapter", found.effect)]
     if found.trained is not None:
         rows.append((f"the adapter on the {made.quantised} that it was trained on, against this model", found.trained))
     table = ["| compared | positions | KL (nats per token) | largest logit difference | mean | same likeliest token |", "|---|---|---|---|---|---|",
              *(_row(name, difference) for name, difference in rows)]
-    origin = [f"- {key}: {value}" for key, value in made.base_origin.items() if isinstance(value, str | int)]
-    lines = [*front, "", f"# {Path(made.base).name}, fine-tuned", "", f"This model is {made.sentence()} (tunelab {made.tunelab}).", "",
-             "## Made from", "", f"- base model: {made.base}", *origin, f"- adapter: {made.adapter}",
+    origin = [f"- {key}: {value}" for key, value in made.base_origin.items() if isinstance(value, str | int) and key != "model"]
+    lines = [*front, "", f"# {Path(made.title()).name}, fine-tuned", "", f"This model is {made.sentence()} (tunelab {made.tunelab}).", "",
+             "## Made from", "", f"- base model: {made.title()}", *origin,
              f"- licence of the base: {made.licence}. It goes on to hold for this model; the data may add terms of their own.", "",
              "## Does it say the same?", "", f"{found.prompts} prompts ({found.prompts_from}), computed in {found.compute}:", "", *table, "",
              f"Greedy answers: {found.greedy_same} of {found.greedy} equal, token for token.", "", *(f"{note}\n" for note in notes)]

@@ -24,7 +24,7 @@ from transformers.core_model_loading import revert_weight_conversion
 from transformers.utils import logging as transformers_logging
 
 from tunelab.errors import ModelError
-from tunelab.export.source import ADAPTER_FILE
+from tunelab.facts.adapter import WEIGHTS
 from tunelab.facts.safetensors_header import read_header
 
 _PREFIX = "base_model.model."
@@ -82,15 +82,16 @@ class Part:
 @dataclass(frozen=True, slots=True)
 class Skeleton:
     """A hollow base with its adapter. `given`: base weights that the adapter's file brings along whole (an embedding that was resized) and
-    that no part changes; `tied`: parameter -> the parameter whose weight it shares; `shapes`: of all parameters, after resizing; `model`:
-    the base's own class, for names and config."""
+    that no part changes; `tied`: parameter -> the parameter whose weight it shares; `shapes`: of all parameters, after resizing; `rows` of
+    the embedding, `resized` when they are not as many as the base's; `model`: the base's own class, for names and config."""
 
     model: Any
     parts: tuple[Part, ...]
     shapes: Mapping[str, tuple[int, ...]]
     given: Mapping[str, torch.Tensor]
     tied: Mapping[str, str]
-    resized: int | None
+    rows: int
+    resized: bool
 
     def as_stored(self, name: str, tensor: torch.Tensor) -> dict[str, torch.Tensor]:
         """Under which names a parameter stands in the model's files, with its values there (experts are stored one by one)."""
@@ -101,6 +102,7 @@ def put_on(base: Path, adapter: Path) -> Skeleton:
     """The adapter in `adapter` on the hollow model of `base`. Raises ModelError when the two do not belong together."""
     with quiet():
         model, resized = _hollow(base, adapter)
+        rows = int(model.get_input_embeddings().num_embeddings)
         tied = dict(getattr(model, "all_tied_weights_keys", None) or {})
         modules = list(model.named_modules())
         shapes = {name: tuple(parameter.shape) for name, parameter in model.named_parameters(remove_duplicate=False)}
@@ -114,7 +116,8 @@ def put_on(base: Path, adapter: Path) -> Skeleton:
             both = given[one] if one in given else given[other]
             given |= {one: both, other: both}
     changed = {name for part in parts for name in part.names()}
-    return Skeleton(model, parts, shapes, {name: value for name, value in given.items() if name not in changed}, tied, resized)
+    return Skeleton(model, parts, shapes, {name: value for name, value in given.items() if name not in changed}, tied, rows,
+                    resized)
 
 
 def embedding_rows(model: Any, adapter: Path) -> int | None:
@@ -123,7 +126,7 @@ def embedding_rows(model: Any, adapter: Path) -> int | None:
     paths = {id(module): path for path, module in model.named_modules()}
     for module in (model.get_input_embeddings(), model.get_output_embeddings()):
         path = f"{_PREFIX}{paths[id(module)]}" if module is not None and id(module) in paths else ""
-        for name, entry in read_header(adapter / ADAPTER_FILE).items() if path else ():
+        for name, entry in read_header(adapter / WEIGHTS).items() if path else ():
             if name in (f"{path}.weight", f"{path}.base_layer.weight"):
                 found.append(int(entry["shape"][0]))
             elif name == f"{path}.lora_embedding_A":
@@ -148,8 +151,8 @@ def load_adapter(model: Any, adapter: Path, **options: Any) -> Any:
 _ANOTHER_BASE = "Name the base that it was trained on: --base ORG/NAME, or --base FOLDER"
 
 
-def _hollow(base: Path, adapter: Path) -> tuple[Any, int | None]:
-    """The model of config.json with every weight one stretched zero, and the embedding's rows when the adapter needs more of them."""
+def _hollow(base: Path, adapter: Path) -> tuple[Any, bool]:
+    """The model of config.json with every weight one stretched zero, and whether its embedding was made as long as the adapter's."""
     try:
         config = AutoConfig.from_pretrained(base, local_files_only=True, trust_remote_code=False)
         with torch.device("meta"):
@@ -167,7 +170,7 @@ def _hollow(base: Path, adapter: Path) -> tuple[Any, int | None]:
             if parameter is not None:
                 zero = torch.zeros((), dtype=torch.float32).expand(parameter.shape)
                 module._parameters[name] = hollow.setdefault(id(parameter), torch.nn.Parameter(zero, requires_grad=False))
-    return model, resized
+    return model, resized is not None
 
 
 def _parts(adapted: Any, paths: Mapping[int, str]) -> tuple[Part, ...]:
@@ -197,7 +200,7 @@ def _check_complete(adapted: Any, adapter: Path) -> None:
         raise ModelError(f"The adapter's file lacks {len(missing)} of the weights that its config asks for on this base, the first is "
                          f"{missing[0].removeprefix(_PREFIX)}.", where=str(adapter), next_step=_ANOTHER_BASE)
     if not get_model_conversion_mapping(adapted.get_base_model(), add_legacy=False):  # with one, peft gives the weights other names
-        surplus = sorted(set(read_header(adapter / ADAPTER_FILE)) - set(get_peft_model_state_dict(adapted)))
+        surplus = sorted(set(read_header(adapter / WEIGHTS)) - set(get_peft_model_state_dict(adapted)))
         if surplus:
             raise ModelError(f"The adapter is for another base: {len(surplus)} of its weights have no place in this one, the first is "
                              f"{surplus[0].removeprefix(_PREFIX)}.", where=str(adapter), next_step=_ANOTHER_BASE)
@@ -206,11 +209,11 @@ def _check_complete(adapted: Any, adapter: Path) -> None:
 def check_values(adapter: Path) -> None:
     """Raises ModelError when a weight of the adapter is not a number, or when none of them changes anything."""
     acts = False
-    with safe_open(adapter / ADAPTER_FILE, "pt") as file:
+    with safe_open(adapter / WEIGHTS, "pt") as file:
         for name in file.keys():  # noqa: SIM118 (a safetensors file is no mapping)
             tensor = file.get_tensor(name)
             if not torch.isfinite(tensor).all():
-                raise ModelError(f"The adapter's weight {name.removeprefix(_PREFIX)} holds NaN or infinity.", where=str(adapter / ADAPTER_FILE),
+                raise ModelError(f"The adapter's weight {name.removeprefix(_PREFIX)} holds NaN or infinity.", where=str(adapter / WEIGHTS),
                                  next_step="Take an earlier checkpoint (--checkpoint N), or train again with a lower learning_rate.")
             acts = acts or not (".lora_A" in name or (".lora_B" in name and not tensor.any()))
     if not acts:

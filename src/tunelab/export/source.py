@@ -2,23 +2,18 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from tunelab.errors import FolderError, ModelError, StorageError
+from tunelab.facts.adapter import CONFIG, WEIGHTS, read_adapter
 from tunelab.facts.model import ModelFolder, ensure_weights, find_model
-from tunelab.facts.safetensors_header import read_header
 from tunelab.facts.shapes import quantisation, read_model_config
 from tunelab.runs.checkpoints import damage
 from tunelab.runs.folder import RunFolder
-
-ADAPTER_FILE = "adapter_model.safetensors"
-CONFIG_FILE = "adapter_config.json"
-
-_MOVES_THE_BASE = ("pissa", "olora", "corda", "loftq", "lora_ga")
+from tunelab.runs.store import read_json
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,60 +45,47 @@ def find_source(place: Path, *, checkpoint: int | None = None, base: str | None 
                           next_step="Leave --checkpoint out, or give the run's folder.")
     if not place.is_dir():
         raise FolderError("There is no such folder.", where=str(place), next_step="Give the output_dir of a run, or the folder of a PEFT adapter.")
-    if (place / CONFIG_FILE).is_file():
-        settings = read_adapter(place)
+    if (place / CONFIG).is_file():
+        settings = _checked(place)
         named = base or settings.get("base_model_name_or_path")
         if not named:
-            raise ModelError(f"{CONFIG_FILE} does not say which base model the adapter belongs to.", where=str(place),
+            raise ModelError(f"{CONFIG} does not say which base model the adapter belongs to.", where=str(place),
                              next_step="Name it: --base ORG/NAME, or --base FOLDER")
         return _with_base(Source(place, *_base(str(named), base is None, str(place)), settings))
     if (place / "config.json").is_file():
         raise FolderError("This is a whole model and no adapter: there is nothing to merge.", where=str(place),
                           next_step=f"Use it as it is: tunelab compare BASE {place} --prompts FILE")
-    raise FolderError(f"This folder holds neither a run (manifest.json) nor an adapter ({CONFIG_FILE}).", where=str(place),
+    raise FolderError(f"This folder holds neither a run (manifest.json) nor an adapter ({CONFIG}).", where=str(place),
                       next_step="Give the output_dir of a run, or the folder of a PEFT adapter.")
 
 
-def read_adapter(folder: Path) -> dict[str, Any]:
-    """The settings of an adapter that can be merged; its weights' file is looked at, not loaded. Raises ModelError."""
-    where = str(folder)
-    path = folder / CONFIG_FILE
-    try:
-        settings = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise ModelError(f"The adapter has no {CONFIG_FILE}.", where=where, next_step="Copy it from where the adapter came from.") from None
-    except (OSError, ValueError, RecursionError) as error:
-        raise ModelError(f"{CONFIG_FILE} cannot be read: {str(error).splitlines()[0]}.", where=str(path),
-                         next_step="Copy the adapter again.") from error
-    if not isinstance(settings, dict) or not isinstance(settings.get("peft_type"), str):
-        raise ModelError(f"{CONFIG_FILE} is not one of a PEFT adapter: it names no peft_type.", where=str(path))
+def _checked(folder: Path) -> dict[str, Any]:
+    """The settings of an adapter that can be merged; its weights are not loaded. Raises ModelError."""
+    saved = read_adapter(folder)
+    settings: dict[str, Any] = read_json(folder / CONFIG)
+    where = str(folder / CONFIG)
     if settings.get("task_type") not in (None, "CAUSAL_LM"):
-        raise ModelError(f"The adapter is one for {settings['task_type']}; only adapters of causal language models are merged.", where=str(path),
+        raise ModelError(f"The adapter is one for {settings['task_type']}; only adapters of causal language models are merged.", where=where,
                          next_step="Merge it with peft's merge_and_unload() on the model class that it was trained with.")
-    if not (folder / ADAPTER_FILE).is_file():
-        pickled = (folder / "adapter_model.bin").is_file()
-        raise ModelError(f"The adapter has no {ADAPTER_FILE}" + ("; adapter_model.bin can run code when it is loaded." if pickled else "."),
-                         where=where, next_step="Save it again as safetensors." if pickled else "Copy it from where the adapter came from.")
-    if not read_header(folder / ADAPTER_FILE):
-        raise ModelError(f"{ADAPTER_FILE} holds no tensor.", where=where)
     if settings.get("layer_replication"):
         raise ModelError("The adapter repeats layers of the base (layer_replication), and each copy has changes of its own: the base has no weights "
-                         "to hold them.", where=str(path), next_step="Use it as an adapter.")
-    start = settings.get("init_lora_weights")
-    if isinstance(start, str) and start.lower().startswith(_MOVES_THE_BASE):
-        raise ModelError(f"The adapter was started with {start}, which changed the base's weights too, and it was saved without converting it: "
-                         "added to the original weights it is another model.", where=str(path),
-                         next_step="Convert it to plain LoRA when saving: model.save_pretrained(FOLDER, path_initial_model_for_weight_conversion=...)")
+                         "to hold them.", where=where, next_step="Use it as an adapter.")
+    if not saved.shapes:
+        raise ModelError(f"{WEIGHTS} holds no weight.", where=str(folder), next_step="Copy the adapter again from where it was trained.")
+    if saved.changed_base:
+        raise ModelError(f"The adapter starts from {saved.changed_base} and was saved without being converted: it belongs to a changed base.",
+                         where=where, next_step="Save it with peft's path_initial_model_for_weight_conversion; tunelab's own runs do that.")
     return settings
 
 
 def _of_run(run: RunFolder, checkpoint: int | None, base: str | None) -> Source:
     manifest = run.manifest()
+    _refuse_another_base(run, manifest)
     adapter = _checkpoint(run, checkpoint) if checkpoint is not None else _result(run, manifest)
     named = base or (manifest.get("base_model") or {}).get("folder")
     if not named:
         raise FolderError("The run's manifest does not say what its base model is.", where=str(run.manifest_path), next_step="Name it: --base FOLDER")
-    settings = read_adapter(adapter)
+    settings = _checked(adapter)
     return _with_base(Source(adapter, *_base(str(named), base is None, str(run.path)), settings, run, checkpoint, *_packing(manifest)))
 
 
@@ -111,7 +93,7 @@ def _result(run: RunFolder, manifest: dict[str, Any]) -> Path:
     """The folder of the finished adapter. Raises FolderError: not finished, or all weights were trained."""
     status = manifest.get("status")
     if status != "finished":
-        steps = [step for step, folder in run.checkpoints() if (folder / ADAPTER_FILE).is_file()]
+        steps = [step for step, folder in run.checkpoints() if (folder / WEIGHTS).is_file()]
         named = f"Merge a checkpoint (--checkpoint {steps[-1]}; there are {_listed(steps)}), or finish" if steps else "Finish"
         raise FolderError(f"This run is {status}, not finished, so it has no result to merge.", where=str(run.path),
                           next_step=f"{named} it: tunelab train {run.config_path} --resume")
@@ -120,7 +102,7 @@ def _result(run: RunFolder, manifest: dict[str, Any]) -> Path:
     if (run.path / "config.json").is_file():
         raise FolderError("This run trained all weights, so there is no adapter to merge: its folder is the model.", where=str(run.path),
                           next_step=f"Use it as it is (all but its checkpoints): tunelab compare BASE {run.path} --prompts FILE")
-    raise FolderError(f"The run is finished and its {ADAPTER_FILE} is gone.", where=str(run.path),
+    raise FolderError(f"The run is finished and its {WEIGHTS} is gone.", where=str(run.path),
                       next_step="Merge one of its checkpoints (--checkpoint N), or train again." if run.checkpoints() else "Train again.")
 
 
@@ -133,7 +115,7 @@ def _checkpoint(run: RunFolder, step: int) -> Path:
                           next_step=f"It has {_listed(steps)}." if steps else "It has none: leave --checkpoint out.")
     if (wrong := damage(folder)) is not None:
         raise StorageError(f"The checkpoint is damaged: {wrong}.", where=str(folder), next_step=f"Choose another; there are {_listed(steps)}.")
-    if not (folder / ADAPTER_FILE).is_file():
+    if not (folder / WEIGHTS).is_file():
         raise FolderError("This checkpoint holds no adapter: the run trains all weights, and there is nothing to merge.", where=str(folder))
     return folder
 
@@ -163,11 +145,27 @@ def _with_base(source: Source) -> Source:
     return source
 
 
+def _refuse_another_base(run: RunFolder, manifest: dict[str, Any]) -> None:
+    """Raises ModelError for a run whose adapter belongs to other weights than the base model's files hold."""
+    model, adapter = (_section(manifest, name) for name in ("model", "adapter"))
+    if model.get("reinit_weights"):
+        raise ModelError("The run began with random weights (reinit_weights), which no file holds: there is nothing to merge the adapter into.",
+                         where=str(run.path), next_step="Train again without reinit_weights, or without adapter.")
+    if (adapter.get("peft") or {}).get("loftq_config"):
+        raise ModelError("The adapter was started by LoftQ: it holds what packing the base to 4 bits lost, and added to the original weights, which "
+                         "lost nothing, it is another model.", where=str(run.path),
+                         next_step="Use it as an adapter on the 4-bit base, or train again without loftq_config.")
+
+
 def _packing(manifest: dict[str, Any]) -> tuple[str | None, dict[str, Any] | None]:
     """(on what the run trained its adapter, bitsandbytes' settings of it), from its record; (None, None) for plain weights."""
-    sections = (manifest.get("config") or {}).get("sections") or {}
-    model = sections.get("model") or {}
-    own = model.get("bnb_config_kwargs") or {}
-    if (sections.get("adapter") or {}).get("adapter") == "qlora" or model.get("load_in_4bit"):
+    model = _section(manifest, "model")
+    if model.get("load_in_4bit"):
+        own = {key: value for key, value in (model.get("bnb_config_kwargs") or {}).items() if key != "blocksize"}
         return "4-bit weights", {"load_in_4bit": True, "bnb_4bit_quant_type": "nf4", "bnb_4bit_use_double_quant": True, **own}
-    return ("8-bit weights", {"load_in_8bit": True, **own}) if model.get("load_in_8bit") else (None, None)
+    return ("8-bit weights", {"load_in_8bit": True}) if model.get("load_in_8bit") else (None, None)
+
+
+def _section(manifest: dict[str, Any], name: str) -> dict[str, Any]:
+    """One section of the config in a run's record."""
+    return ((manifest.get("config") or {}).get("sections") or {}).get(name) or {}

@@ -70,6 +70,9 @@ def _ask_trained(base: Path, adapter: Path, probes: Sequence[Probe], settings: M
     from transformers import BitsAndBytesConfig
 
     model = _load(base, quantization_config=BitsAndBytesConfig(**settings), device_map={"": 0 if torch.cuda.is_available() else "cpu"})
+    for module in model.modules():  # on CPUs that have it, bitsandbytes would go over to bfloat16 here; training does not let it
+        if hasattr(module, "support_avx512bf16_for_cpu"):
+            module.support_avx512bf16_for_cpu = False
     model = _with_adapter(model, adapter)
     return Heard(tuple(_logits(model, probe) for probe in probes))
 

@@ -11,13 +11,14 @@ from typing import TYPE_CHECKING, Any
 from tunelab import __version__
 from tunelab.config import read_config
 from tunelab.data.tokenizer import TextTokenizer, load_tokenizer, tokenizer_files, tokenizer_for
-from tunelab.errors import ModelError, TunelabError, needs
+from tunelab.errors import ModelError, RunError, TunelabError, needs
 from tunelab.export import side_files
 from tunelab.export.probes import Probe, from_samples, shipped
 from tunelab.export.side_files import Made
-from tunelab.export.source import ADAPTER_FILE, Source, find_source
+from tunelab.export.source import Source, find_source
 from tunelab.export.target import check_free, check_room, filled
 from tunelab.export.verification import Verification, fault
+from tunelab.facts.adapter import WEIGHTS, same_base
 from tunelab.runs.store import read_json, write_json, write_text
 from tunelab.workflow.opening import load_data, open_config
 
@@ -53,23 +54,24 @@ def merge(place: Path, *, out: Path | None = None, dtype: str | None = None, che
     """Merge a run's adapter (or a PEFT folder's) into its base's original weights, in a folder of its own.
 
     `out`: a new or empty folder, by default PLACE/merged; `dtype`: fp32, bf16 or fp16, by default each tensor's own in the base.
-    Nothing is left in `out` unless the merged model was verified. Raises FolderError, ModelError, StorageError, MissingPartError.
+    Nothing is left in `out` unless the merged model was verified. Raises FolderError, ModelError, StorageError, MissingPartError, and
+    RunError when the merged model does not say the same.
     """
     watch = watch or ExportWatch()
     out = out or place / "merged"
-    source = find_source(place, checkpoint=checkpoint, base=base)
     check_free(out)
+    source = find_source(place, checkpoint=checkpoint, base=base)
     with needs("train", "Merging"):
         from tunelab.export.merge import Merge
     tokenizer = _tokenizer(source)
     watch.phase("reading the adapter")
     job = Merge(source.weights, source.adapter, dtype)
+    _check_rows(source, tokenizer, job.rows)
     check_room(out, job.layout.size)
     with filled(out) as folder:
         watch.phase("merging")
         merged = job.write(folder, watch.written)
         made = _made(source, merged)
-        _check_rows(source, tokenizer, merged)
         config = side_files.model_config(source.weights, dtype=merged.dtype, rows=merged.rows, untied=merged.untied)
         write_json(folder / "config.json", config)
         watch.phase("holding it against base + adapter")
@@ -88,25 +90,23 @@ def _tokenizer(source: Source) -> TextTokenizer:
     return load_tokenizer(source.adapter if (source.adapter / "tokenizer.json").is_file() else source.weights)
 
 
-def _check_rows(source: Source, tokenizer: TextTokenizer, merged: Merged) -> None:
+def _check_rows(source: Source, tokenizer: TextTokenizer, rows: int) -> None:
     """Every token that training added has a row in the embedding. Raises ModelError."""
-    config = side_files.model_config(source.weights, dtype=merged.dtype, rows=merged.rows, untied=merged.untied)
-    rows = (config.get("text_config") or config).get("vocab_size")
-    if isinstance(rows, int) and tokenizer.vocab_size > rows:
+    if tokenizer.vocab_size > rows:
         raise ModelError(f"The tokenizer knows {tokenizer.vocab_size:,} tokens and the merged embedding has {rows:,} rows: those of the new tokens "
                          "are not in the adapter.", where=str(source.adapter),
                          next_step="Train the embedding too: lora_modules_to_save: [embed_tokens, lm_head]")
 
 
 def _verified(source: Source, tokenizer: TextTokenizer, folder: Path, merged: Merged) -> Verification:
-    """Raises ModelError when the merged model is not near enough to base + adapter."""
+    """Raises RunError when the merged model is not near enough to base + adapter."""
     from tunelab.export.verify import verify
 
     probes, where = _probes(source, tokenizer)
     found = verify(source.weights, source.adapter, folder, probes, dtype=merged.dtype, prompts_from=where, quantised=source.packing)
     wrong = fault(found)
     if wrong is not None:
-        raise ModelError(f"Verification failed: {wrong}. The merged model was removed.", where=str(source.adapter),
+        raise RunError(f"Verification failed: {wrong}. The merged model was removed.", where=str(source.adapter),
                          next_step="Keep more digits: --dtype fp32" if merged.dtype != "fp32" else "Use it as an adapter, and please report this.")
     return found
 
@@ -135,24 +135,24 @@ def _notes(source: Source, merged: Merged, found: Verification) -> tuple[str, ..
                      "quantising lost.")
     if merged.untied:
         notes.append("Input embedding and output head were one weight in the base; the adapter makes them differ, so they are stored as two.")
-    if source.run is None and Path(source.base.name).name != Path(str(source.settings.get("base_model_name_or_path"))).name:
-        notes.append(f"The adapter names {source.settings.get('base_model_name_or_path')} as its base; it was merged into {source.base.name}.")
+    named = str(source.settings.get("base_model_name_or_path") or "")
+    if not same_base(named, source.base.name):
+        notes.append(f"The adapter names {named} as its base; it was merged into {source.base.name}.")
     return tuple(notes)
 
 
 def _made(source: Source, merged: Merged) -> Made:
+    """Where it came from; a base in a folder is called what its own record or the run's config calls it."""
     origin = source.weights / "origin.json"
-    name = source.base.name
-    if source.run is not None and source.base.is_local:
-        name = str((source.run.manifest().get("base_model") or {}).get("name") or name)
     told: Mapping[str, Any] = read_json(origin) if origin.is_file() else {}
+    name = str(told.get("model") or source.base.name)
     run = str(source.run.path.absolute()) if source.run is not None else None
     return Made(name, told, side_files.licence_of(source.weights, name), str(source.adapter.absolute()), run, source.step, source.quantised,
                 merged.dtype, __version__)
 
 
 def _origin(made: Made, merged: Merged, found: Verification, notes: tuple[str, ...]) -> dict[str, Any]:
-    adapter = Path(made.adapter) / ADAPTER_FILE
+    adapter = Path(made.adapter) / WEIGHTS
     with adapter.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
     return {"kind": "merged", "model": made.sentence(), "license": made.licence, **asdict(made), "adapter_sha256": digest,

@@ -14,11 +14,11 @@ from tunelab.workflow.export import Exported
 def show_exported(out: Console, result: Exported) -> None:
     """Print the verification, what else there is to say, and where the model lies."""
     found = result.verification
-    table = Table("compared", "KL (nats/token)", "largest logit diff.", "mean", "same top token", box=None, pad_edge=False)
-    _row(table, "base + adapter, merged model", found.merged)
-    _row(table, "base, base + adapter (the effect)", found.effect)
+    table = Table("", "KL, nats/token", "logits: largest", "mean", "same top token", box=None, pad_edge=False)
+    _row(table, "merged | base + adapter", found.merged)
+    _row(table, "base | base + adapter", found.effect)
     if found.trained is not None:
-        _row(table, f"adapter on its {result.origin['quantised']}, merged model", found.trained)
+        _row(table, f"merged | {result.origin['quantised']} + adapter", found.trained)
     out.print(table)
     out.print(f"{found.prompts} prompts ({found.prompts_from}), {found.merged.positions:,} positions, computed in {found.compute}; "
               f"greedy answers equal: {found.greedy_same} of {found.greedy}")
