@@ -19,6 +19,7 @@ from tunelab.config import value_types
 from tunelab.config.known import KnownKey, known_keys, words
 from tunelab.config.sections.adapter import AdapterSection
 from tunelab.config.sections.data import DataSection
+from tunelab.config.sections.distributed import DistributedSection
 from tunelab.config.sections.hardware import HardwareSection
 from tunelab.config.sections.model import ModelSection
 from tunelab.config.sections.optimisation import OptimisationSection
@@ -34,6 +35,7 @@ SECTIONS: Mapping[str, type[Section]] = types.MappingProxyType({
     "optimisation": OptimisationSection,
     "preference": PreferenceSection,
     "hardware": HardwareSection,
+    "distributed": DistributedSection,
     "run": RunSection,
     "tracking": TrackingSection,
 })

@@ -21,6 +21,7 @@ from tunelab.config.known import known_keys, names
 from tunelab.config.raw import Raw
 from tunelab.config.sections.adapter import AdapterSection
 from tunelab.config.sections.data import DataSection
+from tunelab.config.sections.distributed import DistributedSection
 from tunelab.config.sections.hardware import HardwareSection
 from tunelab.config.sections.model import ModelSection
 from tunelab.config.sections.optimisation import OptimisationSection
@@ -53,6 +54,7 @@ class Config:
     optimisation: OptimisationSection
     preference: PreferenceSection
     hardware: HardwareSection
+    distributed: DistributedSection
     run: RunSection
     tracking: TrackingSection
 
