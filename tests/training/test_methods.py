@@ -15,6 +15,8 @@ from tunelab.config import Config, read_config
 from tunelab.errors import ModelError
 from tunelab.facts.shapes import read_shapes
 from tunelab.planning.lora import trainable_parameters
+from tunelab.runners.local import LocalModel
+from tunelab.runners.prompt import Prompt, Sampling
 from tunelab.runs.events import steps
 from tunelab.training.adapters import load_adapter, save_adapter
 from tunelab.training.base_weights import packing
@@ -166,6 +168,23 @@ def test_new_tokens_get_rows_and_an_adapter_that_brings_its_embedding(tiny_model
     assert torch.equal(_ours(again), _ours(model))
     small = _build(_config(tmp_path, tiny_model, adapter=None, shrink_embeddings=True), tiny_model, 300)
     assert small.get_input_embeddings().weight.shape[0] == 300  # type: ignore[operator, union-attr]
+
+
+@pytest.mark.parametrize("changes", [FORMS["DoRA"], FORMS["PiSSA"], FORMS["layers twice"], FORMS["tokens"],
+                                     {"resize_token_embeddings_to_32x": True, "lora_modules_to_save": ["embed_tokens"]},
+                                     {"resize_token_embeddings_to_32x": True}])
+def test_the_local_runner_answers_as_the_trained_model(tiny_model: Path, tmp_path: Path, changes: dict[str, object]) -> None:
+    model: Any = _build(_config(tmp_path, tiny_model, **changes), tiny_model, 321)
+    _a_few_steps(model)
+    save_adapter(model.eval(), tmp_path / "adapter")
+    ids = IDS.tolist()[0]
+    with torch.no_grad():
+        for _ in range(6):
+            ids.append(int(model(input_ids=torch.tensor([ids]), segment_borders=(0, len(ids)), use_cache=False).logits[0, -1].argmax()))
+    local = LocalModel(tiny_model, adapter=tmp_path / "adapter", render=lambda messages: ("", IDS.tolist()[0]),
+                       decode=lambda tokens: " ".join(map(str, tokens)), eos_ids=(), pad_id=0)
+    answer = next(iter(local.tuned_runner().answer([Prompt("one", ({"role": "user", "content": "x"},))], Sampling(max_new_tokens=6))))
+    assert answer.text == " ".join(map(str, ids[-6:]))
 
 
 def test_mean_resizing_starts_new_rows_near_the_others(tiny_model: Path, tmp_path: Path) -> None:

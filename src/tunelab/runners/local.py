@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from tunelab.errors import ModelError, RunnerError, UsageError, needs
+from tunelab.facts.safetensors_header import read_header
 from tunelab.runners.prompt import Answer, Prompt, Sampling
 
 Render = Callable[[Sequence[dict[str, str]]], tuple[str, list[int]]]
@@ -216,6 +217,7 @@ def _load_adapter(model: Any, adapter: Path) -> Any:
     try:
         with warnings.catch_warnings(record=True) as said:
             warnings.simplefilter("always")
+            _make_room(model, adapter)
             adapted = PeftModel.from_pretrained(model, str(adapter), is_trainable=False)
     except Exception as error:  # peft raises many kinds: a size that differs, a module that is not there, an unknown adapter kind
         raise ModelError(f"The adapter does not fit the model: {_first_line(error)}", where=str(adapter)) from error
@@ -225,6 +227,16 @@ def _load_adapter(model: Any, adapter: Path) -> Any:
         raise ModelError("The adapter adds virtual prompt tokens; expected one that changes layers (LoRA, IA3 and the like).",
                          where=str(adapter))
     return adapted.eval()
+
+
+def _make_room(model: Any, adapter: Path) -> None:
+    """An adapter that was trained with new tokens brings its embedding: give the base as many rows."""
+    embedding = model.get_input_embeddings()
+    name = next((name for name, module in model.named_modules() if module is embedding), "")
+    brought = [entry["shape"][0] for tensor, entry in read_header(adapter / "adapter_model.safetensors").items()
+               if tensor.startswith(f"base_model.model.{name}.") and tensor.endswith(".weight") and "lora_" not in tensor]
+    if brought and brought[0] != embedding.num_embeddings:
+        model.resize_token_embeddings(brought[0], mean_resizing=False)
 
 
 @contextmanager

@@ -125,7 +125,11 @@ def save_adapter(model: Any, folder: Path) -> None:
         state[name] = torch.cat(parts, dim=0 if "lora_A" in name else 1)
     folder.mkdir(parents=True, exist_ok=True)
     _doubled(config).save_pretrained(str(folder))
-    save_file({name: tensor.contiguous() for name, tensor in state.items()}, folder / WEIGHTS, metadata={"format": "pt"})
+    seen: set[int] = set()
+    for name, tensor in state.items():  # a tied head is the embedding's memory, which safetensors does not write twice
+        state[name] = tensor.clone() if tensor.data_ptr() in seen else tensor.contiguous()
+        seen.add(tensor.data_ptr())
+    save_file(state, folder / WEIGHTS, metadata={"format": "pt"})
 
 
 def load_adapter(model: Any, folder: Path) -> None:
