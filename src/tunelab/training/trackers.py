@@ -86,7 +86,7 @@ class WandB:
         mode = tracking.wandb_mode or os.environ.get("WANDB_MODE") or "online"
         run_id = tracking.wandb_run_id or beginning.ids.get("id") or uuid.uuid4().hex[:12]
         beginning.ids["id"] = run_id
-        if mode == "online" and not (os.environ.get("WANDB_API_KEY") or wandb.api.api_key):
+        if mode == "online" and not wandb.login(prompt=False, verify=False):
             mode = self._offline(beginning, "nobody is logged in")
         begin = self._beginner(wandb, beginning, run_id)
         try:
@@ -167,8 +167,10 @@ class Trackio:
         self._run.log(dict(values), step=step)
 
     def finish(self, succeeded: bool) -> None:
+        import trackio
+
         with contextlib.redirect_stdout(io.StringIO()):
-            self._run.finish()
+            trackio.finish()  # not the run's own finish: that would be repeated, aloud, when the process exits
 
 
 TRACKERS: Mapping[str, tuple[str, str, Callable[[Beginning], Tracker]]] = {
