@@ -13,7 +13,7 @@ from typing import Any
 from tunelab.config import value_types
 from tunelab.config.catalogue import typed_keys
 from tunelab.config.finding import Finding, KeyPath, Severity, dotted, general
-from tunelab.config.known import KnownKey, RetiredName, children, known_keys, names, retired_names
+from tunelab.config.known import KnownKey, RetiredName, children, instead, known_keys, names, retired_names
 from tunelab.config.source import Source
 
 # Free texts that name one of a list; Axolotl looks them up only when the run has begun.
@@ -126,7 +126,7 @@ def not_acted_on(source: Source, path: KeyPath, known: KnownKey) -> Finding:
         return finding_at(source, "TL105", Severity.NOTE,
                           f"`{name}` is understood and not acted on by tunelab; what is learnt is the same without it.", path)
     return finding_at(source, "TL106", Severity.BLOCKED, f"`{name}` is understood, but this version of tunelab does not act on it, and the "
-                      "training would be another one without it.", path, fix=f"delete `{path[-1]}`")
+                      f"training would be another one without it. {instead(known)}".rstrip(), path, fix=f"delete `{path[-1]}`")
 
 
 def wrong_value(source: Source, path: KeyPath, value: Any, expected: str, options: tuple[str, ...] = ()) -> Finding:

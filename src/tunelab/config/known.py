@@ -94,6 +94,11 @@ def words(key: KnownKey) -> Setting:
                    tuple(entry.get("interacts", ())), entry.get("example", ""), support)
 
 
+def instead(key: KnownKey) -> str:
+    """A sentence on what to write in place of a key that no run acts on; "" where nothing is said."""
+    return str(_room(key.room).get(key.name, {}).get("instead", ""))
+
+
 @cache
 def names(kind: str) -> frozenset[str]:
     """Names that a free text may hold: "optimizer", "lr_scheduler", "sft_types", ... (known/names.json)."""
