@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from tunelab.cli.output import ConfigPath, Json, console, print_json
+from tunelab.cli.output import ConfigPath, Json, StandIns, console, print_json
 
 
 def _complete_keys(incomplete: str) -> list[str]:
@@ -41,6 +41,7 @@ def check(
     unsafe: Annotated[bool, typer.Option("--unsafe-fixes", help="With --fix: make the other edits too.")] = False,
     select: Annotated[list[str] | None, typer.Option("--select", help="Only these rules: codes or their beginning, comma-separated.")] = None,
     ignore: Annotated[list[str] | None, typer.Option("--ignore", help="Not these rules. In the file: # tunelab: ignore TL301")] = None,
+    stand_ins: StandIns = False,
     as_json: Json = False,
     as_sarif: Annotated[bool, typer.Option("--sarif", help="Print a SARIF 2.1.0 log, for code-scanning services.")] = False,
 ) -> None:
@@ -56,7 +57,7 @@ def check(
 
     wanted, unwanted = _codes(select), _codes(ignore)
     fixed = [mend(path, wanted, unwanted, unsafe=unsafe) for path in configs] if fix or unsafe else []
-    results = [one.checked for one in fixed] or check_all(configs, wanted, unwanted)
+    results = [one.checked for one in fixed] or check_all(configs, wanted, unwanted, stand_ins=stand_ins)
     if as_sarif:
         from tunelab import __version__
         from tunelab.planning.rules import all_rules
@@ -159,6 +160,7 @@ def plan(
     config: ConfigPath,
     online: Annotated[bool, typer.Option("--online", help="Ask the Hub for a model or dataset that is not here: header bytes and counts only.")] = False,
     calibrate: Annotated[bool, typer.Option("--calibrate", help="Run a few real steps of this model first, to predict the time (needs torch).")] = False,
+    stand_ins: StandIns = False,
     nproc: Annotated[int, typer.Option("--nproc", min=1, max=4096, help="Plan for so many processes (or devices) that train together.")] = 1,
     as_json: Json = False,
 ) -> None:
@@ -169,7 +171,7 @@ def plan(
     from tunelab.cli.show.plan import show_plan
     from tunelab.workflow.plan import plan as run
 
-    result = run(config, calibrate=calibrate, network=online, processes=nproc)
+    result = run(config, calibrate=calibrate, network=online, processes=nproc, stand_ins=stand_ins)
     if as_json:
         print_json(result)
     else:

@@ -13,6 +13,8 @@ import typer
 from rich.console import Console
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on standard output instead of text.")]
+StandIns = Annotated[bool, typer.Option(
+    "--stand-ins", help="Where this machine cannot honour a setting (a paged optimizer, fp16 without CUDA), take the nearest that it can, and say so.")]
 ConfigPath = Annotated[str, typer.Argument(metavar="CONFIG", help="A fine-tuning config in Axolotl's YAML dialect.", show_default=False)]
 
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]|[\u202a-\u202e\u2066-\u2069]")

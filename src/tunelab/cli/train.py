@@ -6,13 +6,14 @@ from typing import Annotated
 
 import typer
 
-from tunelab.cli.output import ConfigPath, Json, console, print_json
+from tunelab.cli.output import ConfigPath, Json, StandIns, console, print_json
 
 
 def train(
     config: ConfigPath,
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the newest whole checkpoint in output_dir.")] = False,
     allow: Annotated[list[str] | None, typer.Option("--allow", help="Train although the data has these problems: codes, comma-separated.")] = None,
+    stand_ins: StandIns = False,
     as_json: Json = False,
 ) -> None:
     """Run it: check, prepare the data, train, save.
@@ -21,7 +22,8 @@ def train(
 
     Before the first step all rows are checked; a problem that would spoil the run stops it, unless --allow names it.
 
-    Examples: `tunelab train lab/lab.yml`, `tunelab train lab/lab.yml --resume`, `tunelab train my.yml --allow untrained_end,double_bos`
+    Examples: `tunelab train lab/lab.yml`, `tunelab train lab/lab.yml --resume`, `tunelab train my.yml --allow untrained_end,double_bos`,
+    `tunelab train gpu.yml --stand-ins`
     """
     from tunelab.cli.progress import training_watch
     from tunelab.cli.show.preview import show_problem
@@ -30,7 +32,7 @@ def train(
 
     with training_watch(as_json) as watch:
         codes = [code.strip() for value in allow or () for code in value.split(",") if code.strip()]
-        result = run(config, resume=resume, watch=watch, allow=codes,
+        result = run(config, resume=resume, watch=watch, allow=codes, stand_ins=stand_ins,
                      said=lambda problem: print_json({"event": "problem", "problem": problem}, one_line=True) if as_json
                      else show_problem(console(to_stderr=True), problem))
     if as_json:

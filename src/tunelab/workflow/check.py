@@ -37,27 +37,27 @@ class Fixed:
     checked: Checked
 
 
-def check(path: str, select: Sequence[str] = (), ignore: Sequence[str] = (), *, machine: Machine | None = None) -> Checked:
+def check(path: str, select: Sequence[str] = (), ignore: Sequence[str] = (), *, machine: Machine | None = None, stand_ins: bool = False) -> Checked:
     """Check a config without fetching or running anything. Raises ConfigError when the file is no YAML mapping, UsageError for an
-    unknown code."""
+    unknown code. `stand_ins`: judge the config as a run that may take them would."""
     _known(select, ignore)
-    findings = choose(open_config(path, machine=machine).findings, select, ignore)
+    findings = choose(open_config(path, machine=machine, allow_stand_ins=stand_ins).findings, select, ignore)
     return Checked(path, not errors_of(findings), not stops_of(findings), findings)
 
 
-def check_all(paths: Sequence[str], select: Sequence[str] = (), ignore: Sequence[str] = ()) -> tuple[Checked, ...]:
+def check_all(paths: Sequence[str], select: Sequence[str] = (), ignore: Sequence[str] = (), *, stand_ins: bool = False) -> tuple[Checked, ...]:
     """Check several configs; the machine is looked at once. Of several, a file that is no YAML mapping is a finding (TL100) and the others
     are checked all the same; a single one raises as `check` does."""
     machine = read_machine()
     if len(paths) == 1:
-        return (check(paths[0], select, ignore, machine=machine),)
+        return (check(paths[0], select, ignore, machine=machine, stand_ins=stand_ins),)
     _known(select, ignore)
-    return tuple(_check_or_say(path, select, ignore, machine) for path in paths)
+    return tuple(_check_or_say(path, select, ignore, machine, stand_ins) for path in paths)
 
 
-def _check_or_say(path: str, select: Sequence[str], ignore: Sequence[str], machine: Machine) -> Checked:
+def _check_or_say(path: str, select: Sequence[str], ignore: Sequence[str], machine: Machine, stand_ins: bool) -> Checked:
     try:
-        return check(path, select, ignore, machine=machine)
+        return check(path, select, ignore, machine=machine, stand_ins=stand_ins)
     except ConfigError as error:
         place = re.search(r":(\d+)(?::(\d+))?$", str(error.where or ""))
         line, column = (int(place[1]), int(place[2] or 1)) if place else (None, None)

@@ -9,7 +9,8 @@
     FOLDER/comparison.jsonl   every answer of both sides, in full
     FOLDER/report.html, report.md, report.json
 
-Run again on the same folder it goes on where it was stopped; a lab.yml or data that you have changed is used as it is.
+Run again on the same folder it goes on where it was stopped; a lab.yml or data that you have changed is used as it is, but for settings that
+this machine cannot honour: the nearest that it can is taken and said aloud.
 """
 
 from __future__ import annotations
@@ -81,18 +82,18 @@ def lab(folder: Path, *, quick: bool = False, watch: LabWatch | None = None) -> 
     explained = explain(config)
     watch.show(Explained(config, tuple(item for item in explained.explanations if item.name in FIRST), (), False))
     watch.phase("Checking it")
-    watch.show(check(config))
+    watch.show(check(config, stand_ins=True))
     watch.phase("What it trains on")
     watch.show(preview(config, rows=2))
     watch.phase("Planning it: a few real steps tell how fast this machine is")
     run = RunFolder(folder / "run")
     finished = run.manifest_path.exists() and run.manifest().get("status") == "finished"
-    speed = None if finished else measured_speed(config)
-    watch.show(plan(config, tokens_per_second=speed))
+    speed = None if finished else measured_speed(config, stand_ins=True)
+    watch.show(plan(config, tokens_per_second=speed, stand_ins=True))
 
     watch.phase("Training" if not finished else "Training was finished before; its run is used as it is")
     trained = Trained(run.path, run.manifest()) if finished else train(
-        config, resume=run.manifest_path.exists(), watch=watch.training(), tokens_per_second=speed)
+        config, resume=run.manifest_path.exists(), watch=watch.training(), tokens_per_second=speed, stand_ins=True)
     watch.show(trained)
     watch.phase("Comparing base and tuned on the same prompts")
     compared = compare(str(folder / "base-model"), f"run:{run.path}", prompts=folder / "held_out.jsonl", general=folder / "general.jsonl",

@@ -19,6 +19,7 @@ from tunelab.facts.model import ModelFolder, find_model
 from tunelab.facts.shapes import ModelShapes, read_shapes
 from tunelab.planning.rules import all_rules
 from tunelab.planning.rules import check as check_rules
+from tunelab.planning.stand_ins import StandIn, said, stand_ins, with_stand_ins
 
 if TYPE_CHECKING:
     from tunelab.data.prepare import Prepared
@@ -33,7 +34,7 @@ Progress = Callable[[int, int], None]
 @dataclass(frozen=True)
 class Opened:
     """A config with what is known around it. `model` and `shapes` are None when the base model is not at hand (offline, not yet
-    downloaded)."""
+    downloaded). `stand_ins`: what was taken in place of settings that this machine cannot honour; `config` has it."""
 
     source: Source
     config: Config
@@ -41,6 +42,7 @@ class Opened:
     model: ModelFolder | None
     shapes: ModelShapes | None
     findings: tuple[Finding, ...]
+    stand_ins: tuple[StandIn, ...] = ()
 
     def config_or_raise(self) -> Config:
         """The config when nothing stops a run; otherwise a ConfigError with every finding."""
@@ -69,17 +71,19 @@ class Loaded:
     facts: DataFacts
 
 
-def open_config(path: str, *, network: bool = False, machine: Machine | None = None) -> Opened:
-    """Read and judge a config. Without `network` nothing is fetched: what is not on this disk stays unknown."""
+def open_config(path: str, *, network: bool = False, machine: Machine | None = None, allow_stand_ins: bool = False) -> Opened:
+    """Read and judge a config. Without `network` nothing is fetched: what is not on this disk stays unknown. With `allow_stand_ins` settings
+    that this machine cannot honour are taken as the nearest that it can, and a finding says so."""
     reading = read_config(Path(path))
     machine = machine or read_machine()
-    config = reading.config
+    taken = stand_ins(reading.config, machine) if allow_stand_ins else ()
+    config = with_stand_ins(reading.config, taken)
     model, shapes, about_model = _look_at_model(config, network)
     wrong = {finding.key for finding in reading.findings if finding.code in _NO_VALUE}  # a default stands there: no rule has anything to say about it
-    by_rules = [finding for finding in (*about_model, *check_rules(config, machine, shapes)) if finding.key not in wrong]
+    by_rules = [finding for finding in (*about_model, *said(config, taken), *check_rules(config, machine, shapes)) if finding.key not in wrong]
     findings = sorted((*reading.findings, *by_rules), key=lambda one: (one.line or 0, one.code))
     kept = without_ignored(reading.source, findings, (rule.code for rule in all_rules()))
-    return Opened(reading.source, config, machine, model, shapes, kept)
+    return Opened(reading.source, config, machine, model, shapes, kept, taken)
 
 
 def load_data(config: Config, model: ModelFolder, progress: Progress | None = None, processes: int = 1) -> Loaded:

@@ -31,29 +31,30 @@ class Planned:
     missing: tuple[str, ...]
 
 
-def plan(path: str, *, calibrate: bool = False, tokens_per_second: float | None = None, network: bool = False, processes: int = 1) -> Planned:
+def plan(path: str, *, calibrate: bool = False, tokens_per_second: float | None = None, network: bool = False, processes: int = 1,
+         stand_ins: bool = False) -> Planned:
     """Plan a run. `calibrate` takes a few real steps to predict the time (needs torch), unless the speed is given. With `network` the Hub
     is asked for what is not on this disk: headers and small files of the model, the datasets. `processes`: how many train together; each is
-    taken to be as fast as one alone on GPUs, all of them together on a CPU, whose cores they share.
+    taken to be as fast as one alone on GPUs, all of them together on a CPU, whose cores they share. `stand_ins`: plan the run with them.
 
     Raises ConfigError for a config that is wrong (not for one that merely cannot run here), DataError.
     """
-    opened = open_config(path, network=network)
+    opened = open_config(path, network=network, allow_stand_ins=stand_ins)
     config = opened.readable_or_raise()
     shapes, missing = _shapes(opened, network)
     data, about_data = _data(opened, network, processes)
-    speed = measured_speed(path) if calibrate and data is not None and tokens_per_second is None else tokens_per_second
+    speed = measured_speed(path, stand_ins=stand_ins) if calibrate and data is not None and tokens_per_second is None else tokens_per_second
     made = make_plan(config, shapes, opened.machine, data, speed and speed * (processes if opened.machine.has_cuda else 1), table=True, processes=processes)
     return Planned(path, made, opened.findings, (*missing, *about_data))
 
 
-def measured_speed(path: str) -> float:
+def measured_speed(path: str, *, stand_ins: bool = False) -> float:
     """Tokens per second of this config on this machine, from a few real steps that are thrown away."""
     with needs("train", "Measuring the speed"):
         from tunelab.training.calibrate import tokens_per_second
     from tunelab.workflow.train import prepare_job
 
-    return tokens_per_second(prepare_job(open_config(path))[1])
+    return tokens_per_second(prepare_job(open_config(path, allow_stand_ins=stand_ins))[1])
 
 
 def _shapes(opened: Opened, network: bool) -> tuple[ModelShapes | None, list[str]]:

@@ -44,10 +44,11 @@ class Trained:
 
 
 def train(path: str, *, resume: bool = False, watch: Watch | None = None, tokens_per_second: float | None = None, allow: Iterable[str] = (),
-          said: Callable[[GateProblem], None] | None = None) -> Trained:
+          stand_ins: bool = False, said: Callable[[GateProblem], None] | None = None) -> Trained:
     """Run a config to its end. `tokens_per_second` lets the plan predict the time.
 
     `allow`: codes of the gate's problems that must not stop the run; `said` is told every problem with which the run goes on.
+    `stand_ins`: settings that this machine cannot honour may be taken as the nearest that it can.
 
     Raises ConfigError, DataError, ModelError, FolderError (nothing was started), Interrupted (saved; resumable), RunError.
     """
@@ -56,8 +57,10 @@ def train(path: str, *, resume: bool = False, watch: Watch | None = None, tokens
         from tunelab.training.run import train as run_job
     watch = watch or SilentWatch()
     watch.phase("reading the config")
-    opened = open_config(path, network=True)
+    opened = open_config(path, network=True, allow_stand_ins=stand_ins)
     config = opened.config_or_raise()
+    for one in opened.stand_ins:
+        watch.note(one.sentence)
     resume = resume or config.run.resume_from_checkpoint is not None
     folder, lock = open_for_training(Path(config.run.output_dir), resume=resume)
     try:
@@ -141,7 +144,7 @@ def _begin(folder: RunFolder, opened: Opened, loaded: Loaded, plan: Plan, job: J
                     "origin": read_json(origin) if origin.exists() else None},
         data={"fingerprint": loaded.prepared.fingerprint(), "counts": asdict(loaded.prepared.counts)},
         plan=asdict(plan), precision=job.precision, machine=asdict(opened.machine), versions=_versions(),
-        findings=[asdict(finding) for finding in opened.findings])
+        findings=[asdict(finding) for finding in opened.findings], stand_ins=[asdict(one) for one in opened.stand_ins])
 
 
 def _sections(config: Config) -> dict[str, Any]:

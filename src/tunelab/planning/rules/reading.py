@@ -64,6 +64,9 @@ _PAGES: tuple[tuple[str, Severity, str, str, str | tuple[str, ...], str], ...] =
     ("TL202", Severity.WARNING, "The base model's shapes cannot be read",
      "Its config.json or its weights are missing or damaged: the plan stays silent about parameters and memory.",
      "base_model: ./models/half-downloaded", "base_model: ./models/SmolLM2-135M"),
+    ("TL690", Severity.WARNING, "A stand-in is taken",
+     "The machine cannot honour the setting as it is written, and --stand-ins allows the nearest that it can. Without the flag the run is not "
+     "started.", ("optimizer: paged_adamw_8bit", "fp16: true"), "optimizer: adamw_torch_fused"),
 )
 
 for _code, _severity, _title, _why, _bad, _good in _PAGES:
