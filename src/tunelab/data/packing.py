@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 _TRIES = 8
 _ROUNDS, _AT_ONCE = 24, 1200
@@ -17,18 +17,23 @@ _ENOUGH = 1.001
 @dataclass(frozen=True, slots=True)
 class PackingLimits:
     """What the config says about packed rows: at most `most` samples in one; `group` samples are packed together, and groups share no
-    row; `in_order`: fill one row after the other in the order of the samples."""
+    row; `in_order`: fill one row after the other in the order of the samples.
+
+    `shuffle`: the samples are drawn anew in each epoch, from all of them or only inside a group (of a stream, whose groups come one after the
+    other), or keep their order: then a row stands where its samples stood on average.
+    """
 
     most: int = 200
     group: int = 100_000
     in_order: bool = False
+    shuffle: Literal["all", "groups", "none"] = "all"
 
 
 def pack(lengths: Sequence[int], capacity: int, seed: int, epoch: int, limits: PackingLimits | None = None) -> list[list[int]]:
     """Group sample indices into rows of at most `capacity` tokens; every index once, none split.
 
     The samples are packed in an order drawn for this seed and epoch, and the rows come out in a drawn order (with `limits.in_order` as they
-    are filled). Best fit is tried first, which mixes the short samples; where it leaves room for fewer rows, exact fit too, and then the
+    are filled; see `limits.shuffle`). Best fit is tried first, which mixes the short samples; where it leaves room for fewer rows, exact fit too, and then the
     emptiest rows are packed again together with some others. Raises ValueError for a length outside 1..capacity.
     """
     for index, length in enumerate(lengths):
@@ -36,12 +41,14 @@ def pack(lengths: Sequence[int], capacity: int, seed: int, epoch: int, limits: P
             raise ValueError(f"sample {index} has {length} tokens; expected 1 to {capacity}")
     limits = limits or PackingLimits()
     generator = _generator(seed, epoch)
-    drawn: list[int] = generator.permutation(len(lengths)).tolist()
-    groups = [drawn[start:start + limits.group] for start in range(0, len(drawn), limits.group)]
+    groups = _groups(len(lengths), limits, generator)
     if limits.in_order:
         return [row for group in groups for row in _next_fit(lengths, group, capacity)]
-    rows = [row for group in groups for row in _fullest(lengths, group, capacity, limits.most, generator)]
-    return [rows[number] for number in generator.permutation(len(rows)).tolist()]
+    packed = [_fullest(lengths, group, capacity, limits.most, generator) for group in groups]
+    if limits.shuffle == "none":
+        return [row for rows in packed for row in sorted((sorted(row) for row in rows), key=lambda row: sum(row) / len(row))]
+    parts = packed if limits.shuffle == "groups" else [[row for rows in packed for row in rows]]
+    return [rows[number] for rows in parts for number in generator.permutation(len(rows)).tolist()]
 
 
 def plan_epoch(lengths: Sequence[int], *, packing: bool, sequence_len: int, micro_batch_size: int, seed: int,
@@ -50,8 +57,19 @@ def plan_epoch(lengths: Sequence[int], *, packing: bool, sequence_len: int, micr
     if packing:
         rows = pack(lengths, sequence_len, seed, epoch, limits)
     else:
-        rows = [[index] for index in _generator(seed, epoch).permutation(len(lengths)).tolist()]
+        rows = [[index] for group in _groups(len(lengths), limits or PackingLimits(), _generator(seed, epoch)) for index in group]
     return [rows[start:start + micro_batch_size] for start in range(0, len(rows), micro_batch_size)]
+
+
+def _groups(count: int, limits: PackingLimits, generator: Any) -> list[list[int]]:
+    """The samples in the order of the epoch, cut into groups."""
+    borders = [(start, min(start + limits.group, count)) for start in range(0, count, limits.group)]
+    if limits.shuffle == "none":
+        return [list(range(start, end)) for start, end in borders]
+    if limits.shuffle == "groups":
+        return [(start + generator.permutation(end - start)).tolist() for start, end in borders]
+    drawn: list[int] = generator.permutation(count).tolist()
+    return [drawn[start:end] for start, end in borders]
 
 
 def fewest_rows(lengths: Sequence[int], capacity: int) -> int:

@@ -69,6 +69,18 @@ class TextTokenizer:
         ids: list[int] = self.backend.post_process(encoding, None, True).ids
         return ids
 
+    def encode_windows(self, text: str, limit: int, overlap: int) -> list[list[int]]:
+        """The text in windows of at most `limit` ids, each with the post-processor's special tokens; a window begins with the last `overlap`
+        ids of the text in the one before."""
+        if self._around is None:
+            encoding = self.backend.encode(text, add_special_tokens=False)
+            encoding.truncate(max(1, limit - self.backend.num_special_tokens_to_add(False)), stride=overlap)
+            return [list(self.backend.post_process(one, None, True).ids) for one in (encoding, *encoding.overflowing)]
+        before, after = self._around
+        ids, room = self.encode(text, special=False), limit - len(before) - len(after)
+        starts = range(0, max(1, len(ids) - overlap), room - overlap)
+        return [[*before, *ids[start : start + room], *after] for start in starts]
+
     def encode_with_offsets(self, text: str) -> tuple[list[int], list[tuple[int, int]]]:
         """Token ids without added special tokens, and for each the characters [start, end) of `text` it covers."""
         ids, starts, ends = self.encode_with_borders(text)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from tunelab.config.config import Config
 from tunelab.facts.dataset import DataFacts, DataSource
-from tunelab.planning.schedule import Rows, Schedule
+from tunelab.planning.schedule import Rows, Schedule, padded
 
 
 def data_facts(config: Config, lengths: Sequence[int], supervised: Sequence[int], held_out: int, schedule: Schedule,
@@ -18,7 +18,7 @@ def data_facts(config: Config, lengths: Sequence[int], supervised: Sequence[int]
     pad_to = config.data.sequence_len if config.data.pad_to_sequence_len and config.preference.method is None else None
 
     def positions(rows: Rows) -> int:
-        return sum(pad_to or sum(lengths[index] for index in row) for row in rows)
+        return sum(padded(sum(lengths[index] for index in row), pad_to) for row in rows)
 
     def with_loss(rows: Rows) -> int:
         return sum(supervised[index] for row in rows for index in row)

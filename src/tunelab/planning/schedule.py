@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import accumulate
+from typing import Literal
 
 from tunelab.config import Config
 from tunelab.data.packing import PackingLimits, plan_epoch
@@ -55,21 +56,51 @@ class Schedule:
 def make_schedule(config: Config, lengths: Sequence[int], held_out: Sequence[int], processes: int = 1) -> Schedule:
     """Plan every epoch of a run over samples of these token lengths. The order is the same with any number of processes; a step is
     gradient_accumulation_steps micro-batches of each."""
-    data, optimisation = config.data, config.optimisation
-    seed = config.run.seed if config.run.seed is not None else 42
-    pairs = config.preference.method is not None
-    packing = bool(data.sample_packing) and not pairs
-    limits = PackingLimits(data.sample_packing_bin_size or 200, data.sample_packing_group_size or 100_000, bool(data.sample_packing_sequentially))
-    count = math.ceil(optimisation.num_epochs)
+    count = math.ceil(config.optimisation.num_epochs)
     if config.preference.rl == "kto":
         return _in_order(config, len(lengths), len(held_out), count, processes)
-    epochs = tuple(tuple(plan_epoch(lengths, packing=packing, sequence_len=data.sequence_len, micro_batch_size=optimisation.micro_batch_size,
-                                    seed=seed, epoch=epoch, limits=limits)) for epoch in range(count))
-    eval_packing = not pairs and (packing if data.eval_sample_packing is None else data.eval_sample_packing)
-    eval_len = data.eval_sequence_len if data.test_datasets and data.eval_sequence_len else data.sequence_len
-    evaluation = tuple(plan_epoch(held_out, packing=eval_packing, sequence_len=eval_len, limits=limits,
-                                  micro_batch_size=optimisation.eval_batch_size or optimisation.micro_batch_size, seed=seed, epoch=0)) if held_out else ()
+    epochs = _streamed(config, lengths, processes) if config.data.is_streamed else tuple(_epoch(config, lengths, epoch) for epoch in range(count))
+    evaluation = _epoch(config, held_out, 0, evaluates=True) if held_out else ()
     return _schedule(config, len(lengths), len(held_out), epochs, evaluation, processes)
+
+
+def padded(tokens: int, to: int | None) -> int:
+    """The positions of a row: its tokens, filled up to a multiple of `to`."""
+    return -(-tokens // to) * to if to else tokens
+
+
+def _epoch(config: Config, lengths: Sequence[int], epoch: int, *, evaluates: bool = False) -> tuple[Rows, ...]:
+    """The micro-batches of an epoch, or of an evaluation."""
+    data, optimisation = config.data, config.optimisation
+    packing = data.eval_sample_packing if evaluates and data.eval_sample_packing is not None else data.sample_packing
+    packing = bool(packing) and config.preference.method is None
+    length = data.eval_sequence_len if evaluates and data.test_datasets and data.eval_sequence_len else data.sequence_len
+    size = (optimisation.eval_batch_size if evaluates else None) or optimisation.micro_batch_size
+    if packing and data.multipack_real_batches is False:
+        length, size = size * length, 1
+    limits = PackingLimits(data.sample_packing_bin_size or 200, data.sample_packing_group_size or 100_000, bool(data.sample_packing_sequentially))
+    if not evaluates and data.is_streamed:
+        limits = replace(limits, group=data.streaming_multipack_buffer_size or 10_000, shuffle=_order_of_stream(config, epoch, packing))
+    elif not evaluates and data.curriculum_sampling:
+        limits = replace(limits, shuffle="none")
+    seed = config.run.seed if config.run.seed is not None else 42
+    return tuple(plan_epoch(lengths, packing=packing, sequence_len=length, micro_batch_size=size, seed=seed, epoch=epoch, limits=limits))
+
+
+def _order_of_stream(config: Config, epoch: int, packing: bool) -> Literal["all", "groups", "none"]:
+    """A stream comes out of its shuffle buffer in an order of its own, and a second time in another."""
+    if config.data.curriculum_sampling or not config.data.shuffle_merged_datasets:
+        return "none"
+    return "all" if epoch else "groups" if packing else "none"
+
+
+def _streamed(config: Config, lengths: Sequence[int], processes: int) -> tuple[tuple[Rows, ...], ...]:
+    """What was read of a stream, as often as max_steps takes it: once, unless the stream ends before."""
+    accumulation, steps = config.optimisation.gradient_accumulation_steps * processes, config.optimisation.max_steps or 0
+    epochs = [_epoch(config, lengths, 0)]
+    while epochs[0] and sum(-(-len(epoch) // accumulation) for epoch in epochs) < steps:
+        epochs.append(_epoch(config, lengths, len(epochs)))
+    return tuple(epochs)
 
 
 def _in_order(config: Config, rows: int, held_out: int, count: int, processes: int) -> Schedule:

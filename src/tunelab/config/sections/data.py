@@ -195,6 +195,31 @@ class Dataset(Section):
         return self.type if isinstance(self.type, str) else "user_defined" if self.type is not None else ""
 
 
+class PretrainingDataset(Section):
+    """An entry of `pretraining_dataset`: documents that are read as a stream."""
+
+    path: Annotated[str, Setting("A file, a folder, or the name of a dataset on the Hub.", "Decides what is read.", example="path: org/corpus")]
+    type: Annotated[str | None, Setting(
+        "How a row becomes tokens: pretrain cuts whole documents into windows; any other type reads rows as it does under `datasets`.",
+        "Quality: with pretrain every token is learnt and no prompt is masked.", "pretrain (default)", ("sample_packing",), "type: pretrain")] = "pretrain"
+    text_column: Annotated[str | None, Setting("The column that holds the document.", "Decides what is read; every row must have it.", "text (default), content",
+                                               ("pretraining_dataset",), "text_column: content")] = "text"
+    skip: Annotated[int | None, Field(ge=0), Setting(
+        "Rows to pass over at the start of the stream, before it is shuffled: to go on behind what an earlier run has seen.",
+        "Speed: skipped rows are still read.", "unset (0)", ("pretraining_dataset",), "skip: 100000")] = None
+    name: Annotated[str | None, Setting("The configuration (subset) of a Hub dataset.", "Decides which rows are read.")] = None
+    split: Annotated[str | None, Setting("Which split of the dataset to read.", "Decides which rows are read.", "train", example="split: train")] = "train"
+    revision: Annotated[str | None, Setting("The branch, tag or commit of a Hub dataset.", "Pin a commit and the rows never change under you.")] = None
+    data_files: Annotated[str | list[str] | None, Setting("Files inside the folder or Hub dataset to read.", "Decides which rows are read.")] = None
+    ds_type: Annotated[DsType | None, Setting("The file format, when the file name does not say it.", "None beyond reading the file.",
+                                              example="ds_type: json")] = None
+
+    def as_dataset(self) -> Dataset:
+        """The same as an entry of `datasets`: what reads plain text takes the column from `field`."""
+        return Dataset(path=self.path, type=self.type, name=self.name, split=self.split, revision=self.revision, data_files=self.data_files,
+                       ds_type=self.ds_type, field=self.text_column)
+
+
 class DataSection(Section):
     """The datasets and how rows become batches."""
 
@@ -203,6 +228,23 @@ class DataSection(Section):
         "Time grows with the number of tokens; quality is decided here more than anywhere else.",
         "500-50,000 good rows", ("val_set_size", "sequence_len", "train_on_inputs"),
         "datasets: [{path: data/train.jsonl, type: chat_template}]")]
+    pretraining_dataset: Annotated[list[PretrainingDataset] | None, Setting(
+        "A list whose first entry is a corpus of documents, read as a stream instead of `datasets`. max_steps says how far: exactly the rows that "
+        "those steps take are read and tokenised, onto disk, before step 1. A stream that ends earlier begins again.",
+        "Memory: that of the shuffle buffer. Disk: 4 bytes for each token that is used. Quality: continued pretraining on plain text; with "
+        "sample_packing documents are cut into windows, without it each is cut off at sequence_len - 2 tokens, as in Axolotl.",
+        "unset; one entry with path and text_column", ("max_steps", "streaming", "streaming_multipack_buffer_size", "sample_packing", "test_datasets"),
+        "pretraining_dataset: [{path: org/corpus, split: train}]")] = None
+    streaming: Annotated[bool | None, Setting(
+        "Read the rows in order and no further than max_steps needs, instead of all of them. They are tokenised onto disk before step 1, checked "
+        "by the same gate, and then are ordinary samples.",
+        "Memory: that of the shuffle buffer. Speed: a corpus is never read to its end. Quality: shuffling reaches only as far as the buffer.",
+        "unset (off); true for data that is larger than the run", ("max_steps", "streaming_multipack_buffer_size", "sample_packing", "val_set_size"),
+        "streaming: true")] = None
+    streaming_multipack_buffer_size: Annotated[int | None, Field(gt=0), Setting(
+        "Rows of the shuffle buffer of a stream, and samples that are packed together.",
+        "Quality: a larger buffer mixes better and packs tighter. Memory: that many raw rows.", "10000 (default); 1000-50000",
+        ("streaming", "pretraining_dataset", "sample_packing", "shuffle_merged_datasets", "seed"), "streaming_multipack_buffer_size: 5000")] = 10_000
     dataset_prepared_path: Annotated[str | None, Setting(
         "The folder that caches tokenised rows.", "Speed: later starts skip tokenising. A changed input never hits an old cache.",
         "last_run_prepared", ("datasets",), "dataset_prepared_path: last_run_prepared")] = None
@@ -259,6 +301,17 @@ class DataSection(Section):
         "Fill packed rows in the order of the samples, and the next one as soon as a sample does not fit.",
         "Quality: keeps an order that was planned. Speed: more of each row stays empty.", "false", ("sample_packing",),
         "sample_packing_sequentially: true")] = None
+    multipack_real_batches: Annotated[bool | None, Setting(
+        "How packed rows make a micro-batch. true or unset: micro_batch_size rows of sequence_len tokens. false: one row of micro_batch_size x "
+        "sequence_len, in which a sample still has at most sequence_len tokens and sees only itself.",
+        "Speed: one long row wastes a little less room. Quality: none; the same samples meet in other batches.", "unset",
+        ("sample_packing", "micro_batch_size"), "multipack_real_batches: false")] = None
+    curriculum_sampling: Annotated[bool | None, Setting(
+        "Take the rows in their stored order, the same in every epoch, instead of shuffling them. Several datasets are still shuffled when they are "
+        "merged unless shuffle_merged_datasets is false. Packed rows stand where their samples stood on average; with "
+        "sample_packing_sequentially the order is kept exactly.",
+        "Quality: lets easy rows come before hard ones; on rows in no order it only loses randomness.", "unset (off)",
+        ("shuffle_merged_datasets", "sample_packing_sequentially", "seed"), "curriculum_sampling: true")] = None
     pad_to_sequence_len: Annotated[bool | None, Setting(
         "Fill every batch up to sequence_len.",
         "Memory and time become the same in every step; on a CPU the padding is wasted time.", "true with packing on a GPU",
@@ -269,3 +322,22 @@ class DataSection(Section):
     dataset_num_proc: Annotated[int | None, Field(gt=0), Setting(
         "How many processes tokenise. Small data is tokenised without any.", "Speed of preparation, and its memory; none on what is learnt.",
         "unset (all cores)", ("dataset_prepared_path",), "dataset_num_proc: 8")] = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _corpus(cls, values: Any) -> Any:
+        """With pretraining_dataset `datasets` need not be written; the path of its first entry stands there, so that the data has a name."""
+        corpus = values.get("pretraining_dataset") if isinstance(values, dict) else None
+        if not isinstance(corpus, list) or not corpus or not isinstance(corpus[0], dict) or values.get("datasets"):
+            return values
+        return {**values, "datasets": [{"path": corpus[0].get("path"), "type": "pretrain"}]}
+
+    @property
+    def trained_on(self) -> tuple[Dataset, ...]:
+        """What is trained on: the entries of `datasets`, or of pretraining_dataset the first, which is the only one that counts."""
+        return tuple(self.datasets) if not self.pretraining_dataset else (self.pretraining_dataset[0].as_dataset(),)
+
+    @property
+    def is_streamed(self) -> bool:
+        """Whether rows are read in order, as far as the steps need them."""
+        return bool(self.streaming or self.pretraining_dataset)
