@@ -65,6 +65,13 @@ class Loop:
         """The model itself, without wrappers."""
         return self._accelerator.unwrap_model(self._costed).model
 
+    def look_ahead(self, steps: int) -> None:
+        """Show the objective what it has to see of the first `steps` steps and the evaluation before the model learns."""
+        self._costed.eval()
+        with torch.no_grad():
+            for batch in self._objective.first_batches(self._schedule, steps):
+                self._costed(batch)
+
     def step(self, step: int, stop: Callable[[], bool]) -> StepRecord | None:
         """One optimizer step; None when a stop was asked for before it was complete (nothing is changed then)."""
         began = time.perf_counter()
@@ -90,9 +97,9 @@ class Loop:
         self.optimizer.zero_grad()
         means = dict(zip(sums, self._processes.sums(list(sums.values())), strict=True))
         return StepRecord(step + 1, round(self._schedule.epoch_after(step), 4), means.pop("loss"), lr, float(norm), int(tokens), int(supervised),
-                          time.perf_counter() - began, means)
+                          time.perf_counter() - began, self._objective.told(means))
 
-    def evaluate(self) -> tuple[float, dict[str, float]]:
+    def evaluate(self) -> tuple[float, Mapping[str, float]]:
         """Mean loss per unit over all held-out rows, and the means of the further measures."""
         self._costed.eval()
         sums: dict[str, float] = {"units": 0.0, "loss": 0.0}
@@ -105,7 +112,7 @@ class Loop:
         totals = dict(zip(sums, self._processes.sums(list(sums.values())), strict=True))
         units = max(1.0, totals.pop("units"))
         means = {name: value / units for name, value in totals.items()}
-        return means.pop("loss"), means
+        return means.pop("loss"), self._objective.told(means)
 
     def worst(self) -> Worst:
         """The micro-batches that need the most memory: those with the most tokens."""

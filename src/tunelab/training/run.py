@@ -32,6 +32,7 @@ from tunelab.training.memory import naming_what_to_lower, peak_memory_bytes, res
 from tunelab.training.model import build_model, trainable
 from tunelab.training.objective import Objective
 from tunelab.training.optimizer import build_optimizer, resting
+from tunelab.training.preference.methods import objective_of
 from tunelab.training.supervised import Supervised
 
 __all__ = ["Job", "Outcome", "StepRecord", "Watch", "first_steps", "train"]
@@ -99,6 +100,7 @@ def train(job: Job, run: RunFolder, events: EventLog, watch: Watch) -> Outcome:
     watch.phase("loading the model")
     reset_peak()
     loop = _build(job)
+    loop.look_ahead(plan.total)
     progress = Progress(0, RandomState.now())
     if job.resume:
         progress = _resume(job.config, run, loop, events, watch)
@@ -146,6 +148,7 @@ def first_steps(job: Job, count: int) -> list[StepRecord]:
     """Take the first steps of a job and throw the weights away: for measuring."""
     torch.manual_seed(42)
     loop = _build(job)
+    loop.look_ahead(min(count, job.schedule.steps.total))
     records = [loop.step(step, lambda: False) for step in range(min(count, job.schedule.steps.total))]
     return [record for record in records if record is not None]
 
@@ -160,6 +163,8 @@ def _build(job: Job) -> Loop:
 
 def _objective(job: Job, model: torch.nn.Module, device: torch.device) -> Objective:
     """What the config asks to minimise."""
+    if job.config.preference.method is not None:
+        return objective_of(job.config, model, (job.train, job.held_out), device)
     return Supervised(job.config, model, (job.train, job.held_out), job.pad_id, device)
 
 
