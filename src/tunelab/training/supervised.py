@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
 
 from tunelab.config import Config
 from tunelab.data.sample import Sample
-from tunelab.planning.schedule import Rows, padded
+from tunelab.planning.schedule import Rows, Schedule, padded
 from tunelab.training.batch import MicroBatch, lay_out
 from tunelab.training.loss import summed_loss, takes_logits_to_keep
 from tunelab.training.objective import Cost
@@ -34,6 +34,14 @@ class Supervised:
         """Tokens of the rows, padding included."""
         samples = self._held_out if held_out else self._train
         return sum(padded(sum(len(samples[index].input_ids) for index in row), self._pad_to) for row in rows)
+
+    def first_batches(self, schedule: Schedule, steps: int) -> Iterable[MicroBatch]:
+        """None: the loss depends on nothing but the model."""
+        return ()
+
+    def told(self, means: Mapping[str, float]) -> Mapping[str, float]:
+        """As they are."""
+        return means
 
     def summed(self, model: Any, batch: MicroBatch) -> Cost:
         """Cross entropy in nats, summed over the batch's supervised tokens."""
