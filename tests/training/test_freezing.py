@@ -44,6 +44,7 @@ def test_a_run_with_frozen_rows_resumes_exactly(tiny_model: Path, tmp_path: Path
     changes = {**FULL, "unfrozen_parameters": THAWED}
     whole = train(str(write_config(tmp_path / "whole.yml", tiny_model, data, tmp_path / "whole", **changes)))
     train(str(write_config(tmp_path / "config.yml", tiny_model, data, tmp_path / "run", **changes)))
-    named = write_config(tmp_path / "config.yml", tiny_model, data, tmp_path / "run", **changes, resume_from_checkpoint=str(tmp_path / "run" / "checkpoint-3"))
+    named = write_config(tmp_path / "config.yml", tiny_model, data, tmp_path / "run", **changes,
+                         resume_from_checkpoint=str(tmp_path / "run" / "checkpoint-3"))
     resumed = train(str(named))
     assert (resumed.folder / "model.safetensors").read_bytes() == (whole.folder / "model.safetensors").read_bytes()

@@ -15,6 +15,7 @@ from tunelab.config import Config, read_config
 from tunelab.errors import ModelError
 from tunelab.facts.shapes import read_shapes
 from tunelab.planning.lora import trainable_parameters
+from tunelab.planning.vocabulary import with_vocabulary
 from tunelab.runners.local import LocalModel
 from tunelab.runners.prompt import Prompt, Sampling
 from tunelab.runs.events import steps
@@ -141,7 +142,8 @@ def test_a_run_on_packed_weights_resumes_exactly(tiny_model: Path, tmp_path: Pat
     changes = {**FOUR, "lora_dropout": 0.1, "peft_init_lora_weights": None}
     whole = train(str(write_config(tmp_path / "whole.yml", tiny_model, data, tmp_path / "whole", **changes)))
     train(str(write_config(tmp_path / "config.yml", tiny_model, data, tmp_path / "run", **changes)))
-    named = write_config(tmp_path / "config.yml", tiny_model, data, tmp_path / "run", **changes, resume_from_checkpoint=str(tmp_path / "run" / "checkpoint-3"))
+    named = write_config(tmp_path / "config.yml", tiny_model, data, tmp_path / "run", **changes,
+                         resume_from_checkpoint=str(tmp_path / "run" / "checkpoint-3"))
     resumed = train(str(named))
     assert (resumed.folder / "adapter_model.safetensors").read_bytes() == (whole.folder / "adapter_model.safetensors").read_bytes()
     assert resumed.manifest["plan"]["trainable"] == resumed.manifest["measured"]["trainable_parameters"]
@@ -161,6 +163,8 @@ def test_new_tokens_get_rows_and_an_adapter_that_brings_its_embedding(tiny_model
     config = _config(tmp_path, tiny_model, resize_token_embeddings_to_32x=True, lora_modules_to_save=["embed_tokens"])
     model = _build(config, tiny_model, 321)
     assert model.get_input_embeddings().weight.shape[0] == 352  # type: ignore[operator, union-attr]
+    planned = trainable_parameters(config, with_vocabulary(config, read_shapes(tiny_model), 321))
+    assert sum(parameter.numel() for _, parameter in trainable(model)) == planned
     _a_few_steps(model)
     save_adapter(model, tmp_path / "adapter")
     again = _build(config, tiny_model, 321)
@@ -222,5 +226,5 @@ def test_a_folder_that_lacks_a_weight_is_refused(tmp_path: Path) -> None:
     tensors = load_file(folder / "model.safetensors")
     del tensors["model.layers.1.mlp.up_proj.weight"]
     save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
-    with pytest.raises(ModelError, match="would be random, the first is 'model.layers.1.mlp.up_proj.weight'"):
+    with pytest.raises(ModelError, match=r"would be random, the first is 'model\.layers\.1\.mlp\.up_proj\.weight'"):
         _build(_config(tmp_path, folder), folder)

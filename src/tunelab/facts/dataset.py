@@ -18,7 +18,7 @@ class DataFacts:
     an epoch beyond the last entry is like the last. `max_positions` and `max_supervised`: of the largest micro batch.
     `total_positions`, `total_supervised`: summed over every step of the run, where the schedule is known; None: the plan scales up
     the first epoch. `longest`: tokens of the longest sample (0: not known). `source`: counted on tokenised rows, or estimated from their
-    characters.
+    characters. `vocabulary`: tokens of the tokenizer, added ones included; None where none was at hand.
     """
 
     rows: int
@@ -34,6 +34,7 @@ class DataFacts:
     total_supervised: int | None = None
     longest: int = 0
     source: DataSource = "tokenised data"
+    vocabulary: int | None = None
 
     @property
     def tokens(self) -> int:

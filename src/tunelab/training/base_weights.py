@@ -21,6 +21,7 @@ from transformers.utils import logging as transformers_logging
 
 from tunelab.config import Config
 from tunelab.errors import ModelError
+from tunelab.planning.vocabulary import embedding_rows
 from tunelab.training import attention
 
 _UNREADABLE = (OSError, ValueError, KeyError, RuntimeError, ImportError, SafetensorError)
@@ -81,11 +82,10 @@ def fit_vocabulary(config: Config, model: Any, vocabulary: int) -> None:
 
     New rows are drawn at random, around the mean of the others with mean_resizing_embeddings.
     """
-    settings = config.model
-    wanted = math.ceil(vocabulary / 32) * 32 if settings.resize_token_embeddings_to_32x else vocabulary
     present = model.get_input_embeddings().num_embeddings
-    if present < wanted or (present > wanted and settings.shrink_embeddings):
-        model.resize_token_embeddings(wanted, mean_resizing=bool(settings.mean_resizing_embeddings))
+    rows = embedding_rows(config, present, vocabulary)
+    if rows != present:
+        model.resize_token_embeddings(rows, mean_resizing=bool(config.model.mean_resizing_embeddings))
 
 
 def _device() -> torch.device:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -100,7 +100,8 @@ def load_data(config: Config, model: ModelFolder, progress: Progress | None = No
     lengths, supervised = (per_row(figures, prepared.width) for figures in sizes(prepared.train))
     held_out = per_row(sizes(prepared.held_out)[0], prepared.width)
     schedule = make_schedule(config, lengths, held_out, processes)
-    return Loaded(tokenizer, prepared, schedule, data_facts(config, lengths, supervised, len(held_out), schedule))
+    facts = replace(data_facts(config, lengths, supervised, len(held_out), schedule), vocabulary=tokenizer.vocab_size)
+    return Loaded(tokenizer, prepared, schedule, facts)
 
 
 def _look_at_model(config: Config, network: bool) -> tuple[ModelFolder | None, ModelShapes | None, list[Finding]]:
