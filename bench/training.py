@@ -18,7 +18,7 @@ from tunelab.data.sample import IGNORE, Sample
 from tunelab.runners.prompt import Prompt, Sampling
 from tunelab.training.batch import lay_out
 from tunelab.training.embedded import materialise
-from tunelab.training.loss import summed_loss
+from tunelab.training.loss import TokenLoss
 from tunelab.training.model import build_model
 from tunelab.workflow.lab import write_lab_files
 from tunelab.workflow.opening import load_data, open_config
@@ -49,7 +49,7 @@ def main() -> None:
 
 def _our_step(model: torch.nn.Module, samples: list[Sample]) -> None:
     batch = lay_out([samples], pad_id=0, pad_to=None, device=torch.device("cpu"))
-    (summed_loss(model, batch, True) / batch.supervised).backward()
+    (TokenLoss(model).summed(model, batch) / batch.supervised).backward()
     model.zero_grad()
 
 

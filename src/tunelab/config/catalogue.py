@@ -21,6 +21,7 @@ from tunelab.config.sections.adapter import AdapterSection
 from tunelab.config.sections.data import DataSection
 from tunelab.config.sections.distributed import DistributedSection
 from tunelab.config.sections.hardware import HardwareSection
+from tunelab.config.sections.loss import LossSection
 from tunelab.config.sections.model import ModelSection
 from tunelab.config.sections.optimisation import OptimisationSection
 from tunelab.config.sections.preference import PreferenceSection
@@ -33,6 +34,7 @@ SECTIONS: Mapping[str, type[Section]] = types.MappingProxyType({
     "data": DataSection,
     "adapter": AdapterSection,
     "optimisation": OptimisationSection,
+    "loss": LossSection,
     "preference": PreferenceSection,
     "hardware": HardwareSection,
     "distributed": DistributedSection,

@@ -23,6 +23,7 @@ from tunelab.config.sections.adapter import AdapterSection
 from tunelab.config.sections.data import DataSection
 from tunelab.config.sections.distributed import DistributedSection
 from tunelab.config.sections.hardware import HardwareSection
+from tunelab.config.sections.loss import LossSection
 from tunelab.config.sections.model import ModelSection
 from tunelab.config.sections.optimisation import OptimisationSection
 from tunelab.config.sections.preference import PreferenceSection
@@ -52,6 +53,7 @@ class Config:
     data: DataSection
     adapter: AdapterSection
     optimisation: OptimisationSection
+    loss: LossSection
     preference: PreferenceSection
     hardware: HardwareSection
     distributed: DistributedSection

@@ -13,7 +13,18 @@ from tunelab.facts.shapes import LinearLayer
 from tunelab.planning.precision import BYTES
 from tunelab.planning.workload import Workload
 
+CHUNK_BYTES = {"cpu": 64 * 2**20, "cuda": 256 * 2**20}
+"""Of the scores over the vocabulary (32-bit) that the loss holds at a time; matrix products are slow below it on either device."""
 _OWN_INPUT = ("o_proj", "down_proj", "c_proj", "dense", "fc2", "dense_4h_to_h", "out_proj")  # others of a block read what a neighbour reads
+
+
+def loss_rows(vocabulary: int, width: int, *, cuda: bool, trained: bool) -> int:
+    """Supervised tokens whose loss is computed at a time. A trained head's gradient is added up once a chunk, so chunks are larger then."""
+    size = CHUNK_BYTES["cuda" if cuda else "cpu"]
+    if trained:
+        size = max(size, min(4 * vocabulary * width, CHUNK_BYTES["cuda"]))
+    rows = size // (4 * vocabulary)
+    return max(1, rows // 64 * 64 or rows)
 
 
 def kept_per_token(work: Workload, *, cuda: bool) -> float:

@@ -11,7 +11,7 @@ from tunelab.config import Config
 from tunelab.data.sample import Sample
 from tunelab.planning.schedule import Rows, Schedule, padded
 from tunelab.training.batch import MicroBatch, lay_out
-from tunelab.training.loss import summed_loss, takes_logits_to_keep
+from tunelab.training.loss import TokenLoss, Weighting
 from tunelab.training.objective import Cost
 
 
@@ -23,7 +23,7 @@ class Supervised:
         self._train, self._held_out = samples
         self._pad_id, self._device = pad_id, device
         self._pad_to = config.data.sequence_len if config.data.pad_to_sequence_len else None
-        self._selective = takes_logits_to_keep(model)
+        self._loss = TokenLoss(model, Weighting.of(config))
 
     def lay_out(self, rows: Rows, *, held_out: bool) -> MicroBatch:
         """The rows as one micro-batch on the device."""
@@ -44,5 +44,5 @@ class Supervised:
         return means
 
     def summed(self, model: Any, batch: MicroBatch) -> Cost:
-        """Cross entropy in nats, summed over the batch's supervised tokens."""
-        return summed_loss(model, batch, self._selective), {}
+        """Cross entropy in nats, weighted as the config asks, summed over the batch's supervised tokens."""
+        return self._loss.summed(model, batch), {}
