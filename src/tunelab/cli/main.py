@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from tunelab import __version__
-from tunelab.cli import compare, configs, doctor, export, lab, report, train
+from tunelab.cli import compare, configs, doctor, export, lab, report, runs, train
 from tunelab.errors import TunelabError
 
 app = typer.Typer(
@@ -20,6 +20,7 @@ app = typer.Typer(
 configs.add_to(app)
 train.add_to(app)
 doctor.add_to(app)
+runs.add_to(app)
 compare.add_to(app)
 export.add_to(app)
 report.add_to(app)

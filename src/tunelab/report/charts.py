@@ -45,6 +45,36 @@ def loss_curve(steps: Sequence[StepPoint], evaluations: Sequence[EvaluationPoint
     return _svg(frame.width, frame.height, "loss", f"Loss by step: {_from_to(raw)}", parts)
 
 
+def overlay(lines: Sequence[tuple[str, Sequence[XY]]], label: str, words: Callable[[float], str] = numbers.figures, width: int = 720,
+            tall: bool = True, smooth: bool = False) -> str:
+    """One quantity of several runs by step, each line in its colour (p0, p1, ...) and with its letter at its end; `smooth` draws the smoothed
+    line over the thin one, from ten points on. Empty without a finite value."""
+    finite = [y for _, points in lines for _, y in points if math.isfinite(y)]
+    if not finite:
+        return ""
+    xs = [x for _, points in lines for x, _ in points]
+    frame = _Frame(width, max(220, min(320, width // 2)) if tall else 150, xs, finite, zero=not tall)
+    parts = [frame.grid(words, 6 if tall else 2)]
+    ends = []
+    for index, (name, points) in enumerate(lines):
+        known = [(x, y) for x, y in points if math.isfinite(y)]
+        if not known:
+            continue
+        both = smooth and len(points) >= SMOOTH_FROM
+        drawn = [*(_lines(frame, points, "faint") if both else []), *_lines(frame, smoothed(points) if both else points, "of")]
+        dots = "" if len(points) >= 40 or both else "".join(f'<circle cx="{frame.x(x):.1f}" cy="{frame.y(y):.1f}" r="2.5"/>' for x, y in known)
+        parts.append(f'<g class="run p{index % 8}"><title>{_safe(name)}: {_from_to(points, words)}</title>{"".join(drawn)}{dots}</g>')
+        x, y = (smoothed(known) if both else known)[-1]
+        ends.append((frame.y(y) + 4, frame.x(x) + 6, index))
+    placed: list[XY] = []
+    for y, x, index in sorted(ends):
+        while any(abs(x - other) < 14 and abs(y - there) < 12 for other, there in placed):
+            x += 12  # letters do not lie on each other
+        placed.append((x, y))
+        parts.append(f'<g class="run p{index % 8}">{_text(x, y, letter(index), "end")}</g>')
+    return _svg(frame.width, frame.height, "overlay", f"{label} by step of {len(lines)} runs", parts)
+
+
 def small_curve(points: Sequence[XY], label: str, words: Callable[[float], str] = numbers.figures, width: int = 440) -> str:
     """One quantity by step, small. Empty without a finite value."""
     finite = [y for _, y in points if math.isfinite(y)]

@@ -102,6 +102,11 @@ def render_preview_html(rows: Sequence[PreviewRow | Mapping[str, Any]], statisti
     return _environment().get_template("preview.html.j2").render(values)
 
 
+def page(template: str, values: Mapping[str, Any]) -> str:
+    """Another page of the same make: a template beside this file, with the charts and number words at hand."""
+    return _environment().get_template(template).render(values)
+
+
 def relative_link(path: str) -> str | None:
     """An href for a file beside or below the report, or None: nothing absolute, no scheme, no host is ever linked."""
     clean = path.replace("\\", "/")
