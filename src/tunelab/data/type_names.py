@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import difflib
+from collections.abc import Mapping
+from types import MappingProxyType
 
 SHAREGPT_EDIT = "type: chat_template, field_messages: conversations, message_property_mappings: {role: from, content: value}"
 """The edit for conversations whose messages hold `from` and `value`."""
@@ -24,6 +26,18 @@ TYPES = (
 
 COMMON_TYPES = ("chat_template", "alpaca", "alpaca_chat", "alpaca_w_system", "gpteacher", "completion", "input_output", "a mapping of one's own")
 """What a message names of the many types."""
+
+_PAIR_NAMES = ("argilla_chat", "icr", "intel", "prompt_pairs", "ultra")
+_PAIRS = ("chat_template", "chat_template.default", "chat_template.argilla_chat",
+          *(f"{layout}{way}" for layout in ("chatml", "llama3") for way in ("", ".default", *(f".{name}" for name in _PAIR_NAMES))),
+          "passthrough", "passthrough.default", "zephyr.nectar")
+
+PREFERENCE_TYPES: Mapping[str, tuple[str, ...]] = MappingProxyType({
+    **dict.fromkeys(("dpo", "ipo", "simpo"), _PAIRS),
+    "kto": tuple(f"{layout}.{name}" for layout in ("chatml", "llama3") for name in ("argilla", "argilla_chat", "intel", "prompt_pairs", "ultra")),
+    "orpo": ("chat_template.argilla", "passthrough"),
+    "reward": ("bradley_terry.chat_template",)})
+"""The values of `type` by method: `rl`, or reward for `reward_model: true`."""
 
 _MEANT = {
     **dict.fromkeys(("text", "plain", "raw", "pretraining", "guanaco"), "completion"),

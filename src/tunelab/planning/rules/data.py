@@ -9,7 +9,7 @@ from tunelab.config.finding import Finding, Severity
 from tunelab.config.known import names
 from tunelab.config.mend import flow
 from tunelab.config.sections.data import TAKEN_FOR, Dataset
-from tunelab.data.type_names import COMMON_TYPES, TYPES, closest_type
+from tunelab.data.type_names import COMMON_TYPES, PREFERENCE_TYPES, TYPES, closest_type
 from tunelab.planning.rules.registry import Context, listed, rule
 
 SHAREGPT_FIX = "type: chat_template\nfield_messages: conversations\nmessage_property_mappings: {role: from, content: value}"
@@ -27,6 +27,8 @@ _ORDINALS = {2: "half", 3: "third", 4: "quarter", 5: "fifth", 6: "sixth", 7: "se
       bad="datasets: [{path: data/train.jsonl}]", good="datasets: [{path: data/train.jsonl, type: chat_template}]")
 def no_type(context: Context) -> Iterator[Finding]:
     """datasets[].type is not written."""
+    if context.config.preference.rl is not None:
+        return  # there it means that the texts are ready (passthrough)
     for index, dataset in enumerate(context.config.data.datasets):
         if dataset.type is None:
             yield context.finding(f"`datasets[{index}]` has no `type`: its rows have to be token ids already (input_ids, attention_mask, labels).",
@@ -46,8 +48,20 @@ def unknown_type(context: Context) -> Iterator[Finding]:
         written = dict(context.raw.items(group))
         for index, dataset in enumerate(getattr(context.config.data, group) or ()):
             name = written.get(index, {}).get("type")
-            if isinstance(name, str) and name not in TYPES:
+            method = context.config.preference.method
+            if method is not None and isinstance(name, str) and name not in PREFERENCE_TYPES[method]:
+                yield _type_of_method(context, method, name, (group, index, "type"))
+            elif method is None and isinstance(name, str) and name not in TYPES:
                 yield from _about_type(context, name, dataset, (group, index, "type"))
+
+
+def _type_of_method(context: Context, method: str, name: str, place: tuple[str | int, ...]) -> Finding:
+    known, close = PREFERENCE_TYPES[method], difflib.get_close_matches(name, PREFERENCE_TYPES[method], n=1, cutoff=0.6)
+    said = "`reward_model: true`" if method == "reward" else f"`rl: {method}`"
+    own = method != "reward" and name.startswith("axolotl.")
+    return context.finding(f"`type: {name}` is not one that {said} reads.{f' Did you mean `{close[0]}`?' if close else ''}", *place,
+                           expected=f"one of {', '.join(known)}", fix=f"type: {close[0] if close else known[0]}",
+                           severity=Severity.BLOCKED if own else Severity.ERROR, safe=False)
 
 
 def _about_type(context: Context, name: str, dataset: Dataset, place: tuple[str | int, ...]) -> Iterator[Finding]:
