@@ -81,7 +81,8 @@ Schedule = Callable[[int, Course], float]
 
 def course_of(settings: OptimisationSection, warmup: int, total: int) -> Course:
     """The schedule of a config. cosine becomes another formula with lr_quadratic_warmup or cosine_min_lr_ratio, as in Axolotl."""
-    name, options = settings.lr_scheduler, dict(settings.lr_scheduler_kwargs or {})
+    name: str = settings.lr_scheduler
+    options = dict(settings.lr_scheduler_kwargs or {})
     floor = settings.cosine_min_lr_ratio
     if name == "cosine" and settings.lr_quadratic_warmup:
         name, options = "cosine_with_quadratic_warmup", {}
@@ -165,7 +166,7 @@ def _warmup_stable_decay(step: int, course: Course) -> float:
     """Up, level, down (Hu et al. 2024, arXiv:2404.06395). `num_decay_steps` says how long the way down is: a tenth of all when unwritten."""
     decay = course.option("num_decay_steps", max(1, course.total // 10))
     stable = course.option("num_stable_steps", course.total - course.warmup - decay)
-    floor = course.option("min_lr_ratio", 0.0)
+    floor = float(course.option("min_lr_ratio", 0.0))
     if step < course.warmup:
         up = step / max(1, course.warmup)
         kind = course.option("warmup_type", "linear")
@@ -175,7 +176,7 @@ def _warmup_stable_decay(step: int, course: Course) -> float:
     if after < 0:
         return 1.0
     if after >= decay:
-        return float(floor)
+        return floor
     down, kind = after / max(1, decay), course.option("decay_type", "cosine")
     down = 1 - down if kind == "linear" else 1 - math.sqrt(down) if kind == "1-sqrt" else _half_cosine(2 * course.option("num_cycles", 0.5) * down)
     return max(0.0, down * (1 - floor) + floor)

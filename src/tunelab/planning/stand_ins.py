@@ -56,7 +56,8 @@ def with_stand_ins(config: Config, taken: tuple[StandIn, ...]) -> Config:
             owner = section_of(key)
             assert owner is not None, f"{key} is a setting"
             changed = config.section(owner).model_copy(update={key: value})
-            config = replace(config, raw=Raw({**config.raw.values, key: value}), **{owner: changed})
+            changes: dict[str, Any] = {owner: changed, "raw": Raw({**config.raw.values, key: value})}
+            config = replace(config, **changes)
     return config
 
 

@@ -31,7 +31,7 @@ def resting(optimizer: Any) -> Iterator[None]:
         wake(inner)
 
 
-@torch.no_grad()
+@torch.no_grad()  # type: ignore[untyped-decorator]
 def wake(optimizer: Any) -> None:
     """Back to the training point: after `resting`, and after a checkpoint was loaded."""
     inner = _averaging(optimizer)

@@ -8,7 +8,6 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any
 
 import torch
@@ -32,11 +31,11 @@ class _Wish:
     arguments: Mapping[str, Any]
     warmup: int
 
-    @cached_property
+    @property
     def name(self) -> str:
         return self.config.optimisation.optimizer
 
-    @cached_property
+    @property
     def rate(self) -> float:
         return self.config.optimisation.learning_rate
 
@@ -88,7 +87,8 @@ def set_rate(optimizer: Any, rate: Rate, step: int) -> float:
 
 
 def _adamw(wish: _Wish) -> torch.optim.Optimizer:
-    return torch.optim.AdamW(wish.groups, lr=wish.rate, fused=wish.name == "adamw_torch_fused", **wish.adam())
+    fused = {"fused": True} if wish.name == "adamw_torch_fused" else {}  # fused=False would also turn off torch's loop over many tensors at once
+    return torch.optim.AdamW(wish.groups, lr=wish.rate, **fused, **wish.adam())
 
 
 def _sgd(wish: _Wish) -> torch.optim.Optimizer:
@@ -145,7 +145,7 @@ def _uncompiled(optimizer: torch.optim.Optimizer) -> None:
         with torch.compiler.set_stance("force_eager"):
             return compiled(closure)
 
-    optimizer.step = step  # type: ignore[method-assign]
+    optimizer.step = step
 
 
 def _galore(wish: _Wish) -> torch.optim.Optimizer:

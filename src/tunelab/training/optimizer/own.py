@@ -27,7 +27,7 @@ class Adopt(torch.optim.Optimizer):
     def __init__(self, groups: Any, lr: float, betas: tuple[float, float] = (0.9, 0.9999), eps: float = 1e-6, weight_decay: float = 0.0) -> None:
         super().__init__(groups, {"lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay})
 
-    @torch.no_grad()
+    @torch.no_grad()  # type: ignore[untyped-decorator]
     def step(self, closure: Any = None) -> Any:
         """One step; the first only takes the gradient's size."""
         for group in self.param_groups:
@@ -60,7 +60,7 @@ class Muon(torch.optim.Optimizer):
         super().__init__(groups, {"lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay, "momentum": momentum, "nesterov": nesterov,
                                   "ns_steps": ns_steps, "matrices": False})
 
-    @torch.no_grad()
+    @torch.no_grad()  # type: ignore[untyped-decorator]
     def step(self, closure: Any = None) -> Any:
         """One step."""
         for group in self.param_groups:

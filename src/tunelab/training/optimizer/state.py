@@ -75,7 +75,7 @@ class _Packing:
         if kind not in _QUANTISED:
             stride = {} if tensor.is_contiguous() else {"stride": list(tensor.stride())}
             return {"tensor": self._put(tensor, name), **stride}
-        attributes, rest = tensor.__tensor_flatten__()  # type: ignore[attr-defined]
+        attributes, rest = tensor.__tensor_flatten__()
         return {"quantised": kind, "parts": {one: self._put(getattr(tensor, one), f"{name}.{one}") for one in attributes},
                 "rest": self.apart(list(rest), f"{name}.rest")}
 
