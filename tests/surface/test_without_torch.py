@@ -41,7 +41,7 @@ def config(tmp_path: Path) -> Path:
     return write_config(tmp_path / "config.yml", model, write_data(tmp_path / "data.jsonl"), tmp_path / "run")
 
 
-@pytest.mark.parametrize("verb", ["", "explain", "check", "plan", "preview", "train", "compare", "report", "lab"])
+@pytest.mark.parametrize("verb", ["", "explain", "check", "plan", "preview", "train", "compare", "export", "report", "lab"])
 def test_help(verb: str) -> None:
     done = _run(*([verb] if verb else []), "--help")
     assert done.returncode == 0, done.stderr
