@@ -15,8 +15,8 @@ from tunelab.workflow.opening import load_data, open_config
 from tunelab.workflow.train import train
 
 
-def _reference_losses(config_path: Path) -> list[float]:
-    """Train the same samples in the same order with transformers' own Trainer; its loss of every step."""
+def _reference_losses(config_path: Path, **changes: Any) -> list[float]:
+    """Train the same samples in the same order with transformers' own Trainer; its loss of every step. `changes`: of its arguments."""
     from transformers import Trainer, TrainingArguments
 
     opened = open_config(str(config_path))
@@ -43,12 +43,13 @@ def _reference_losses(config_path: Path) -> list[float]:
             return torch.utils.data.SequentialSampler(self.train_dataset)
 
     settings = config.optimisation
-    arguments = TrainingArguments(
-        output_dir=str(config_path.parent / "reference"), per_device_train_batch_size=settings.micro_batch_size,
-        gradient_accumulation_steps=settings.gradient_accumulation_steps, max_steps=loaded.schedule.steps.total,
-        learning_rate=settings.learning_rate, lr_scheduler_type="cosine", warmup_steps=2, weight_decay=settings.weight_decay,
-        logging_steps=1, logging_nan_inf_filter=False, save_strategy="no", report_to=[], seed=7, use_cpu=True, optim="adamw_torch",
-        max_grad_norm=1.0, remove_unused_columns=False, disable_tqdm=True, dataloader_num_workers=0)
+    given: dict[str, Any] = {
+        "output_dir": str(config_path.parent / "reference"), "per_device_train_batch_size": settings.micro_batch_size,
+        "gradient_accumulation_steps": settings.gradient_accumulation_steps, "max_steps": loaded.schedule.steps.total,
+        "learning_rate": settings.learning_rate, "lr_scheduler_type": "cosine", "warmup_steps": 2, "weight_decay": settings.weight_decay,
+        "logging_steps": 1, "logging_nan_inf_filter": False, "save_strategy": "no", "report_to": [], "seed": 7, "use_cpu": True, "optim": "adamw_torch",
+        "max_grad_norm": 1.0, "remove_unused_columns": False, "disable_tqdm": True, "dataloader_num_workers": 0}
+    arguments = TrainingArguments(**{**given, **changes})
     rows = [{"input_ids": list(sample.input_ids), "labels": list(sample.labels)} for sample in samples]
     trainer = InOrder(model=model, args=arguments, train_dataset=rows, data_collator=collate)
     trainer.train()
@@ -80,3 +81,22 @@ def test_losses_per_step_equal_transformers_trainer(tiny_model: Path, tmp_path: 
     assert ours[-1] < ours[0]
     for mine, theirs in zip(ours, reference, strict=True):
         assert mine == pytest.approx(theirs, rel=1e-4)
+
+
+@pytest.mark.parametrize(("name", "ours", "theirs"), [
+    ("adafactor", {"learning_rate": 0.001}, {}),
+    ("lion_32bit", {"learning_rate": 0.0003, "lr_scheduler": "inverse_sqrt"}, {"lr_scheduler_type": "inverse_sqrt"}),
+    ("schedule_free_adamw", {"learning_rate": 0.003, "lr_scheduler": "constant"}, {"lr_scheduler_type": "constant"}),
+    ("rmsprop", {"learning_rate": 0.0005, "optim_args": {"momentum": 0.5}, "lr_scheduler": "warmup_stable_decay",
+                 "lr_scheduler_kwargs": {"num_decay_steps": 3, "decay_type": "1-sqrt"}},
+     {"optim_args": "momentum=0.5", "lr_scheduler_type": "warmup_stable_decay", "lr_scheduler_kwargs": {"num_decay_steps": 3, "decay_type": "1-sqrt"}})])
+def test_other_optimizers_and_schedules_take_the_same_steps(tiny_model: Path, tmp_path: Path, name: str, ours: dict[str, Any],
+                                                            theirs: dict[str, Any]) -> None:
+    config = write_config(tmp_path / "config.yml", tiny_model, write_data(tmp_path / "data.jsonl", rows=32), tmp_path / "run", sample_packing=False,
+                          adapter=None, lora_r=None, lora_alpha=None, lora_target_linear=None, lora_dropout=None, val_set_size=None, eval_steps=None,
+                          save_steps=None, num_epochs=1, micro_batch_size=2, gradient_accumulation_steps=2, weight_decay=0.01, optimizer=name,
+                          **{**({"warmup_steps": None} if ours.get("lr_scheduler") == "constant" else {}), **ours})
+    warmup = 0 if ours.get("lr_scheduler") == "constant" else 2
+    reference = _reference_losses(config, optim=name, warmup_steps=warmup, **theirs)
+    losses = [event["loss"] for event in steps(train(str(config)).folder / "events.jsonl")]
+    assert losses == pytest.approx(reference, rel=2e-4) and losses[-1] < losses[0]
