@@ -77,7 +77,8 @@ def plan_steps(config: Config, rows: int, batches_per_epoch: Sequence[int] | int
     """The steps of a run over `rows` samples that make `batches_per_epoch` micro batches (one number, or one per epoch).
 
     An epoch beyond the given ones is like the last. `held_out` is the number of rows kept for evaluation (0: none is planned);
-    None: as val_set_size says. Each of the `processes` takes gradient_accumulation_steps micro batches to a step. The last step is always evaluated and saved when steps are evaluated and saved at all.
+    None: as val_set_size says. Each of the `processes` takes gradient_accumulation_steps micro batches to a step. The last step is always
+    evaluated and saved when steps are evaluated and saved at all.
     """
     settings, run = config.optimisation, config.run
     accumulation = settings.gradient_accumulation_steps * processes

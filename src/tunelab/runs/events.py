@@ -39,6 +39,19 @@ class EventLog:
         self._file.close()
 
 
+class SilentLog(EventLog):
+    """Writes nothing: for a process of a run that is not the first."""
+
+    def __init__(self) -> None:
+        pass
+
+    def append(self, kind: str, *, durable: bool = False, **fields: Any) -> None:
+        """Nothing."""
+
+    def close(self) -> None:
+        """Nothing."""
+
+
 def read_events(path: Path) -> Iterator[dict[str, Any]]:
     """All whole events of a file, in order; a torn last line is left out."""
     if not path.exists():

@@ -10,7 +10,7 @@ from __future__ import annotations
 import copy
 import math
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -110,14 +110,17 @@ def _going_on(folder: str, model: Any, wide: bool) -> Any:
     return adapted
 
 
-def save_adapter(model: Any, folder: Path) -> None:
-    """Write an adapter in PEFT's format, made for the unchanged base. Embeddings are written too when the vocabulary was resized."""
+def save_adapter(model: Any, folder: Path, weights: Mapping[str, torch.Tensor] | None = None) -> None:
+    """Write an adapter in PEFT's format, made for the unchanged base. Embeddings are written too when the vocabulary was resized.
+
+    `weights`: the model's whole weights by name, when it holds a part of them only.
+    """
     config = model.peft_config["default"]
     start: dict[str, torch.Tensor] | None = getattr(model, _START, None)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         if start is None:
-            model.save_pretrained(folder, save_embedding_layers=getattr(model, _RESIZED, False))
+            model.save_pretrained(folder, save_embedding_layers=getattr(model, _RESIZED, False), state_dict=weights)
             return
         state = _state(model)
     for name, first in start.items():
@@ -130,6 +133,18 @@ def save_adapter(model: Any, folder: Path) -> None:
         state[name] = tensor.clone() if tensor.data_ptr() in seen else tensor.contiguous()
         seen.add(tensor.data_ptr())
     save_file(state, folder / WEIGHTS, metadata={"format": "pt"})
+
+
+def saved_names(model: Any) -> dict[str, str]:
+    """How each weight of an adapted model is called in the adapter's file, by its name in the model."""
+    from peft import get_peft_model_state_dict
+
+    marks = {name: torch.empty(0) for name in model.state_dict()}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        stored = get_peft_model_state_dict(model, state_dict=marks, save_embedding_layers=getattr(model, _RESIZED, False))
+    found = {id(mark): name for name, mark in stored.items()}
+    return {name: found[id(mark)] for name, mark in marks.items() if id(mark) in found}
 
 
 def load_adapter(model: Any, folder: Path) -> None:

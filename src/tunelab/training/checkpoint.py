@@ -7,7 +7,7 @@ A checkpoint folder holds the weights (an adapter in PEFT's format, or a model i
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -37,6 +37,16 @@ class RandomState:
             tensors["cuda"] = torch.cuda.get_rng_state()
         return RandomState(tensors)
 
+    @staticmethod
+    def of_all(tensors: Sequence[Mapping[str, torch.Tensor]]) -> RandomState:
+        """The states of several processes as one, those of the first under plain names."""
+        return RandomState({f"{name}.{rank}" if rank else name: tensor for rank, mine in enumerate(tensors) for name, tensor in mine.items()})
+
+    def of(self, rank: int) -> RandomState:
+        """That of one process."""
+        ending = f".{rank}" if rank else ""
+        return RandomState({name: self.tensors[name + ending] for name in ("cpu", "cuda") if name + ending in self.tensors})
+
     def restore(self) -> None:
         """Make it the present state again."""
         torch.set_rng_state(self.tensors["cpu"])
@@ -59,7 +69,16 @@ class Progress:
         return min(self.evaluations, key=lambda step: (self.evaluations[step], step), default=None)
 
 
-def save_checkpoint(run: RunFolder, progress: Progress, model: Any, optimizer: torch.optim.Optimizer, keep: int | None, best: int | None) -> Path:
+@dataclass(frozen=True, slots=True)
+class State:
+    """A model and its optimizer's state. `weights`: all weights by name, when the model itself holds a part of them only (FSDP)."""
+
+    model: Any
+    optimizer: Mapping[str, Any]
+    weights: Mapping[str, torch.Tensor] | None = None
+
+
+def save_checkpoint(run: RunFolder, progress: Progress, state: State, keep: int | None, best: int | None) -> Path:
     """Write the checkpoint of a step, then remove the oldest ones over `keep`, though not that of step `best`.
 
     Raises StorageError; older checkpoints stay.
@@ -70,13 +89,13 @@ def save_checkpoint(run: RunFolder, progress: Progress, model: Any, optimizer: t
     resume_from = f"{saved[-1]} is whole" if saved else "no checkpoint was written yet"
     try:
         with whole_folder(target, f"Saving the checkpoint of step {step}") as folder:
-            save_weights(model, folder)
-            tensors, layout = pack(optimizer.state_dict())
+            save_weights(state, folder)
+            tensors, layout = pack(state.optimizer)
             _save_tensors(tensors, folder / "optimizer.safetensors")
             _save_tensors(progress.random.tensors, folder / "random.safetensors")
-            state = {"step": step, "optimizer": layout, "evaluations": progress.evaluations, "memories": progress.memories,
+            facts = {"step": step, "optimizer": layout, "evaluations": progress.evaluations, "memories": progress.memories,
                      "sha256": checksums(folder)}
-            (folder / STATE).write_text(json.dumps(state, indent=1), encoding="utf-8")
+            (folder / STATE).write_text(json.dumps(facts, indent=1), encoding="utf-8")
     except StorageError as error:
         raise StorageError(error.message, where=error.where,
                            next_step=f"{resume_from.capitalize()}; make room, then go on with --resume.") from error
@@ -84,35 +103,34 @@ def save_checkpoint(run: RunFolder, progress: Progress, model: Any, optimizer: t
     return target
 
 
-def save_weights(model: Any, folder: Path) -> None:
+def save_weights(state: State, folder: Path) -> None:
     """Write the adapter (PEFT's format) or the model (transformers' format) into a folder. Raises OSError."""
     try:
-        if hasattr(model, "peft_config"):
-            save_adapter(model, folder)
+        if hasattr(state.model, "peft_config"):
+            save_adapter(state.model, folder, state.weights)
         else:
-            model.save_pretrained(folder)
+            state.model.save_pretrained(folder, state_dict=state.weights)
     except Exception as error:
         raise _as_os_error(error) from error
     (folder / "README.md").unlink(missing_ok=True)  # PEFT's placeholder card says nothing
 
 
-def save_result(model: Any, run: RunFolder) -> None:
+def save_result(state: State, run: RunFolder) -> None:
     """Put the finished weights into the run's own folder; a failure leaves nothing half-written there."""
     with whole_folder(run.path / "result", "Saving the result") as folder:
-        save_weights(model, folder)
+        save_weights(state, folder)
     result = run.path / "result"
     for file in sorted(result.iterdir()):
         file.replace(run.path / file.name)
     result.rmdir()
 
 
-def load_checkpoint(folder: Path, model: Any, optimizer: torch.optim.Optimizer) -> Progress:
-    """Put a checkpoint's weights and optimizer state into place; returns how far it was."""
+def load_checkpoint(folder: Path) -> tuple[Progress, Any]:
+    """(how far a checkpoint was, the optimizer's state). The weights are `load_weights`'s."""
     state = read_state(folder)
-    load_weights(folder, model)
-    optimizer.load_state_dict(unpack(state["optimizer"], load_file(folder / "optimizer.safetensors")))
+    optimizer = unpack(state["optimizer"], load_file(folder / "optimizer.safetensors"))
     evaluations = {int(step): float(loss) for step, loss in state.get("evaluations", {}).items()}
-    return Progress(int(state["step"]), RandomState(load_file(folder / "random.safetensors")), evaluations, state.get("memories", {}))
+    return Progress(int(state["step"]), RandomState(load_file(folder / "random.safetensors")), evaluations, state.get("memories", {})), optimizer
 
 
 def load_weights(folder: Path, model: Any) -> None:

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -14,7 +15,8 @@ from accelerate import Accelerator
 from tunelab.config import Config
 from tunelab.planning.rate import Rate
 from tunelab.planning.schedule import Rows, Schedule
-from tunelab.training.checkpoint import Progress
+from tunelab.training import distributed
+from tunelab.training.checkpoint import Progress, RandomState, State, load_checkpoint, load_weights
 from tunelab.training.model import trainable
 from tunelab.training.objective import Costed, Objective
 from tunelab.training.optimizer import resting, set_rate, wake
@@ -53,9 +55,9 @@ class Loop:
     def __init__(self, config: Config, schedule: Schedule, objective: Objective, accelerator: Accelerator, model: torch.nn.Module,
                  optimizer: torch.optim.Optimizer) -> None:
         self._schedule, self._objective, self._accelerator = schedule, objective, accelerator
-        self._processes = Processes(accelerator)
+        self.processes = Processes()
         self.rate = Rate(schedule.steps.course)
-        self._costed, self.optimizer = accelerator.prepare(Costed(model, objective), optimizer)
+        self._costed, self.optimizer = distributed.prepare(config, accelerator, self.processes, Costed(model, objective), optimizer)
         self._parameters = [parameter for _, parameter in trainable(self._costed)]
         limit = config.optimisation.max_grad_norm
         self._clip_at = float("inf") if limit == 0 else 1.0 if limit is None else limit
@@ -75,27 +77,31 @@ class Loop:
     def step(self, step: int, stop: Callable[[], bool]) -> StepRecord | None:
         """One optimizer step; None when a stop was asked for before it was complete (nothing is changed then)."""
         began = time.perf_counter()
-        share = self._processes.share(self._schedule.micro_batches(step))
+        share = self.processes.share(self._schedule.micro_batches(step))
         batches = [(self._objective.lay_out(rows, held_out=False), counts) for rows, counts in share]
         sizes = [(batch.units, batch.tokens, batch.supervised) for batch, counts in batches if counts]
-        units, tokens, supervised = self._processes.sums([sum(size) for size in zip(*sizes, strict=True)] or [0, 0, 0])
+        sizes_here = [sum(size) for size in zip(*sizes, strict=True)] or [0, 0, 0]
+        units, tokens, supervised, stops = self.processes.sums([*sizes_here, stop()])
+        if stops:  # all stop before the same step
+            return None
         lr = set_rate(self.optimizer, self.rate, step)
         self._costed.train()
         sums: dict[str, float] = {"loss": 0.0}
         for number, (batch, counts) in enumerate(batches, 1):
-            if self._processes.count == 1 and stop():
+            if self.processes.count == 1 and stop():
                 self.optimizer.zero_grad()
                 return None
+            distributed.sync_only(self._costed, last=number == len(batches))
             with nullcontext() if number == len(batches) else self._accelerator.no_sync(self._costed):
                 summed, measures = self._costed(batch)
                 loss = summed * float(counts) / max(1, units)
-                self._accelerator.backward(loss * self._processes.count)  # the mean over processes is taken of it
+                self._accelerator.backward(loss * self.processes.count)  # the mean over processes is taken of it
             for name, value in {"loss": loss, **{key: one * float(counts) / max(1, units) for key, one in measures.items()}}.items():
                 sums[name] = sums.get(name, 0.0) + float(value.detach())
         norm = self._accelerator.clip_grad_norm_(self._parameters, self._clip_at)
         self.optimizer.step()
         self.optimizer.zero_grad()
-        means = dict(zip(sums, self._processes.sums(list(sums.values())), strict=True))
+        means = dict(zip(sums, self.processes.sums(list(sums.values())), strict=True))
         return StepRecord(step + 1, round(self._schedule.epoch_after(step), 4), means.pop("loss"), lr, float(norm), int(tokens), int(supervised),
                           time.perf_counter() - began, self._objective.told(means))
 
@@ -104,12 +110,12 @@ class Loop:
         self._costed.eval()
         sums: dict[str, float] = {"units": 0.0, "loss": 0.0}
         with torch.no_grad(), resting(self.optimizer):
-            for rows, counts in self._processes.share(self._schedule.evaluation_batches()):
+            for rows, counts in self.processes.share(self._schedule.evaluation_batches()):
                 batch = self._objective.lay_out(rows, held_out=True)
                 summed, measures = self._costed(batch)
                 for name, value in {"units": batch.units, "loss": summed, **measures}.items():
                     sums[name] = sums.get(name, 0.0) + float(value) * counts
-        totals = dict(zip(sums, self._processes.sums(list(sums.values())), strict=True))
+        totals = dict(zip(sums, self.processes.sums(list(sums.values())), strict=True))
         units = max(1.0, totals.pop("units"))
         means = {name: value / units for name, value in totals.items()}
         return means.pop("loss"), self._objective.told(means)
@@ -136,15 +142,40 @@ class Loop:
             self.optimizer.zero_grad()
 
     def remember(self, progress: Progress) -> Progress:
-        """With what else has a state between steps: the loss scaling of float16, a learning rate that follows the evaluation loss."""
+        """With what else has a state between steps: the loss scaling of float16, a learning rate that follows the evaluation loss, the random
+        numbers of the other processes."""
         scaler = self._accelerator.scaler
         scaling = {} if scaler is None else {"scaler": scaler.state_dict()}
-        return replace(progress, memories={**progress.memories, **scaling, "rate": self.rate.state()})
+        return replace(progress, random=RandomState.of_all(self.processes.gather(progress.random.tensors)),
+                       memories={**progress.memories, **scaling, "rate": self.rate.state()})
 
-    def restore(self, progress: Progress) -> Progress:
+    def state(self) -> State:
+        """What a checkpoint holds of the model and the optimizer; whole on the first process when they are in shards."""
+        if not distributed.is_sharded(self._costed):
+            return State(self.model, self.optimizer.state_dict())
+        return State(self.model, distributed.whole_optimizer(self._costed, self.optimizer), distributed.whole_weights(self._costed))
+
+    def load(self, folder: Path) -> Progress:
+        """Put a checkpoint into place; returns how far it was."""
+        progress, optimizer = load_checkpoint(folder)
+        self.load_weights(folder)
+        if distributed.is_sharded(self._costed):
+            distributed.put_optimizer(self._costed, self.optimizer, optimizer)
+        else:
+            self.optimizer.load_state_dict(optimizer)
+        return self._restore(progress)
+
+    def load_weights(self, folder: Path) -> None:
+        """Put the weights of a checkpoint into place."""
+        if distributed.is_sharded(self._costed):
+            distributed.put_weights(self._costed, folder)
+        else:
+            load_weights(folder, self.model)
+
+    def _restore(self, progress: Progress) -> Progress:
         """Take back what `remember` gave."""
         if (scaler := self._accelerator.scaler) is not None and "scaler" in progress.memories:
             scaler.load_state_dict(progress.memories["scaler"])
         self.rate.restore(progress.memories.get("rate", {}))
         wake(self.optimizer)
-        return progress
+        return replace(progress, random=progress.random.of(self.processes.rank))

@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 
 from tunelab.config import Config
@@ -25,7 +24,8 @@ from tunelab.runs.checkpoints import damage, newest_whole
 from tunelab.runs.doctor import Diagnosis, Doctor
 from tunelab.runs.events import EventLog
 from tunelab.runs.folder import RunFolder
-from tunelab.training.checkpoint import Progress, RandomState, load_checkpoint, load_weights, save_checkpoint, save_result
+from tunelab.training.checkpoint import Progress, RandomState, save_checkpoint, save_result
+from tunelab.training.distributed import make_accelerator
 from tunelab.training.interrupt import StopRequest
 from tunelab.training.loop import Loop, StepRecord
 from tunelab.training.memory import naming_what_to_lower, peak_memory_bytes, reset_peak
@@ -100,6 +100,7 @@ def train(job: Job, run: RunFolder, events: EventLog, watch: Watch) -> Outcome:
     watch.phase("loading the model")
     reset_peak()
     loop = _build(job)
+    loop.processes.draw_apart(torch.initial_seed())
     loop.look_ahead(plan.total)
     progress = Progress(0, RandomState.now())
     if job.resume:
@@ -140,7 +141,9 @@ def train(job: Job, run: RunFolder, events: EventLog, watch: Watch) -> Outcome:
     best = _take_best(run, progress, loop, watch) if plan.loads_best else None
     watch.phase("saving")
     with resting(loop.optimizer) if best is None else nullcontext():  # the best checkpoint's weights rest already
-        save_result(loop.model, run)
+        state = loop.state()
+        if loop.processes.first:
+            save_result(state, run)
     return _outcome(loop.model, progress, records, early, best)
 
 
@@ -155,7 +158,7 @@ def first_steps(job: Job, count: int) -> list[StepRecord]:
 
 def _build(job: Job) -> Loop:
     AcceleratorState._reset_state()  # its precision is one for the whole process; a second run may want another
-    accelerator = Accelerator(mixed_precision=None if job.precision == "fp32" else job.precision, cpu=not torch.cuda.is_available())
+    accelerator = make_accelerator(job.config, job.precision)
     model = build_model(job.config, job.weights, job.precision, job.vocabulary)
     optimizer = build_optimizer(job.config, model, warmup=job.schedule.steps.warmup)
     return Loop(job.config, job.schedule, _objective(job, model, accelerator.device), accelerator, model, optimizer)
@@ -173,7 +176,7 @@ def _resume(config: Config, run: RunFolder, loop: Loop, events: EventLog, watch:
     named = config.run.resume_from_checkpoint
     folder = Path(named) if isinstance(named, str) else None
     if folder is None:
-        newest, passed = newest_whole(run)
+        newest, passed = loop.processes.agree(lambda: newest_whole(run))
         for text in passed:
             events.append("checkpoint passed over", reason=text, durable=True)
             watch.note(f"Passed over {text}.")
@@ -181,10 +184,10 @@ def _resume(config: Config, run: RunFolder, loop: Loop, events: EventLog, watch:
             events.append("resumed", step=0, durable=True)
             return Progress(0, RandomState.now())
         folder = newest[1]
-    elif wrong := damage(folder):
+    elif wrong := loop.processes.agree(lambda: damage(Path(folder))):
         raise FolderError(f"This is no whole checkpoint: {wrong}.", where=str(folder),
                           next_step="Name another in resume_from_checkpoint, or leave the key out and use --resume: it takes the newest whole one.")
-    progress = loop.restore(load_checkpoint(folder, loop.model, loop.optimizer))
+    progress = loop.load(folder)
     events.append("resumed", step=progress.step, checkpoint=folder.name, durable=True)
     return progress
 
@@ -203,7 +206,9 @@ def _save(job: Job, run: RunFolder, progress: Progress, loop: Loop) -> None:
     """Write a checkpoint of the state after a step."""
     best = progress.best if job.schedule.steps.keeps_best else None
     with resting(loop.optimizer):
-        save_checkpoint(run, loop.remember(progress), loop.model, loop.optimizer, job.config.run.save_total_limit, best)
+        state, progress = loop.state(), loop.remember(progress)
+        if loop.processes.first:
+            save_checkpoint(run, progress, state, job.config.run.save_total_limit, best)
 
 
 def _take_best(run: RunFolder, progress: Progress, loop: Loop, watch: Watch) -> int | None:
@@ -211,10 +216,10 @@ def _take_best(run: RunFolder, progress: Progress, loop: Loop, watch: Watch) -> 
     best = progress.best
     if best is None or best == progress.step:
         return None
-    if wrong := damage(run.checkpoint(best)):
+    if wrong := loop.processes.agree(lambda: damage(run.checkpoint(best))):
         watch.note(f"The best checkpoint, of step {best}, cannot be taken ({wrong}); the result has the weights of step {progress.step}.")
         return None
-    load_weights(run.checkpoint(best), loop.model)
+    loop.load_weights(run.checkpoint(best))
     watch.note(f"The result has the weights of step {best}, whose evaluation loss {progress.evaluations[best]:.4f} is the lowest.")
     return best
 

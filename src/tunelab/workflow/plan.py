@@ -44,7 +44,8 @@ def plan(path: str, *, calibrate: bool = False, tokens_per_second: float | None 
     shapes, missing = _shapes(opened, network)
     data, about_data = _data(opened, network, processes)
     speed = measured_speed(path, stand_ins=stand_ins) if calibrate and data is not None and tokens_per_second is None else tokens_per_second
-    made = make_plan(config, shapes, opened.machine, data, speed and speed * (processes if opened.machine.has_cuda else 1), table=True, processes=processes)
+    together = speed and speed * (processes if opened.machine.has_cuda else 1)
+    made = make_plan(config, shapes, opened.machine, data, together, table=True, processes=processes)
     return Planned(path, made, opened.findings, (*missing, *about_data))
 
 
