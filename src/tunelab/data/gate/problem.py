@@ -29,6 +29,12 @@ CODES: Mapping[str, str] = MappingProxyType({
     "pad_is_end": "the end of answers is masked because padding uses the same token",
     "trained_padding": "padding that carries loss",
     "untrained_tokens": "new tokens whose embedding rows the adapter does not train",
+    "empty_answer": "pairs with an empty answer",
+    "same_answers": "pairs whose better and worse answers are the same",
+    "prompt_differs": "pairs whose answers do not follow the same prompt",
+    "one_label": "rated answers that are all good, or all bad",
+    "label_balance": "good and bad rated answers that do not weigh about the same",
+    "length_bias": "pairs in which the better answer is nearly always the longer, or the shorter, one",
 })
 """Code -> what it is about."""
 
