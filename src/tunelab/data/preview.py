@@ -56,6 +56,7 @@ class PreviewRow:
     """One row, token by token. `index` is its place among the samples that were given.
 
     `why` says why it was chosen. A packed row holds several samples: `origin` is that of the first and `others` are those that follow.
+    `side`: of a pair of answers, which it is (data.pair_preview).
     """
 
     index: int
@@ -63,6 +64,7 @@ class PreviewRow:
     tokens: tuple[PreviewToken, ...]
     why: tuple[str, ...] = ()
     others: tuple[Origin, ...] = ()
+    side: str = ""
 
     @property
     def supervised(self) -> int:

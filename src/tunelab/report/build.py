@@ -137,7 +137,8 @@ def _token_row(row: Mapping[str, Any]) -> TokenRow:
     others = iter([_place(origin) for origin in row.get("others") or ()])
     number = row.get("index")
     return TokenRow(_place(row.get("origin")), tuple(_piece(group, others) for group in _groups(tokens)), len(tokens), trained,
-                    number if isinstance(number, int) and number >= 0 else None, tuple(str(one) for one in row.get("why") or ()))
+                    number if isinstance(number, int) and number >= 0 else None, tuple(str(one) for one in row.get("why") or ()),
+                    str(row.get("side") or ""))
 
 
 def _place(origin: Any) -> str:

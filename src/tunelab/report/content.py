@@ -170,7 +170,7 @@ class Piece:
 class TokenRow:
     """One row of the training data as the model sees it. `trained` of its `tokens` tokens carry loss.
 
-    `number`: its place among the rows to train on, where that is known. `why`: for what it was chosen.
+    `number`: its place among the rows to train on, where that is known. `why`: for what it was chosen. `side`: of a pair of answers, which.
     """
 
     origin: str
@@ -179,6 +179,7 @@ class TokenRow:
     trained: int = 0
     number: int | None = None
     why: tuple[str, ...] = ()
+    side: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,13 +12,14 @@ from urllib.parse import quote
 from tunelab.report import charts, numbers
 from tunelab.report.build import token_rows
 from tunelab.report.content import ConfigPart, Content, TokenRow
-from tunelab.report.preview import fates, figures_of, most_frequent, roles_of
+from tunelab.report.preview import beside, fates, figures_of, figures_of_pairs, most_frequent, roles_of
 from tunelab.report.text import differences, is_long, one_line, shown_pieces, visible
 
 if TYPE_CHECKING:
     from jinja2 import Environment
 
     from tunelab.data.gate import GateProblem
+    from tunelab.data.pair_preview import PairStatistics
     from tunelab.data.prepare import Counts
     from tunelab.data.preview import PreviewRow, Statistics
     from tunelab.data.turns import Turns
@@ -86,19 +87,21 @@ def render_html(content: Content) -> str:
 
 def render_preview_html(rows: Sequence[PreviewRow | Mapping[str, Any]], statistics: Statistics | Mapping[str, Any] | None, title: str, *,
                         counts: Counts | None = None, problems: Sequence[GateProblem] = (), turns: Turns | None = None,
-                        packed: bool = False) -> str:
+                        packed: bool = False, pairs: PairStatistics | None = None) -> str:
     """A page of coloured rows: which tokens the model sees and on which of them it is trained, with figures over all rows and what is wrong.
 
-    `packed`: the rows are rows of a batch, each of several samples.
+    `packed`: the rows are rows of a batch, each of several samples. `pairs`: figures of preference data, whose answers stand side by side.
     """
     shown: tuple[TokenRow, ...] = token_rows(rows)
     histogram = getattr(statistics, "histogram", ())
     languages = most_frequent(getattr(statistics, "languages", ()))
-    values = {"title": title, "rows": [(row, shown_pieces(row.pieces)) for row in shown], "statistics": figures_of(statistics),
+    figures = figures_of_pairs(pairs) if pairs is not None else figures_of(statistics)
+    values = {"title": title, "rows": [[(row, shown_pieces(row.pieces)) for row in group] for group in beside(shown)], "statistics": figures,
               "histogram": [(one.lower, one.upper, one.count, one.supervised / one.tokens if one.tokens else 0.0) for one in histogram],
               "fates": fates(counts), "read": counts.read if counts is not None else 0, "roles": roles_of(turns), "turns": turns,
               "languages": languages, "language_rows": getattr(statistics, "language_rows", 0), "problems": problems,
-              "noun": "packed row" if packed else "row", "states": {piece.state for row in shown for piece in row.pieces}}
+              "noun": "packed row" if packed else "row" if pairs is None or pairs.rated else "pair",
+              "states": {piece.state for row in shown for piece in row.pieces}}
     return _environment().get_template("preview.html.j2").render(values)
 
 

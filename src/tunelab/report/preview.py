@@ -7,8 +7,10 @@ from dataclasses import asdict, is_dataclass
 from typing import TYPE_CHECKING, Any
 
 from tunelab.report import numbers
+from tunelab.report.content import TokenRow
 
 if TYPE_CHECKING:
+    from tunelab.data.pair_preview import PairStatistics
     from tunelab.data.prepare import Counts
     from tunelab.data.statistics import Language, Statistics
     from tunelab.data.turns import Turns
@@ -41,6 +43,31 @@ def figures_of(statistics: Statistics | Mapping[str, Any] | None) -> tuple[tuple
               ("Duplicate rows", "duplicates", numbers.count), ("Rows whose end is not trained", "end_never_trained", numbers.count),
               ("Rows that stop in the middle", "open_end", numbers.count))
     return tuple((label, known[key], words(known[key])) for label, key, words in labels if known.get(key) is not None)
+
+
+def beside(rows: Sequence[TokenRow]) -> tuple[tuple[TokenRow, ...], ...]:
+    """Rows in groups: the two answers of a pair together, all others alone."""
+    found: list[tuple[TokenRow, ...]] = []
+    for row in rows:
+        if row.side and found and len(found[-1]) == 1 and found[-1][0].side and found[-1][0].number == row.number:
+            found[-1] = (*found[-1], row)
+        else:
+            found.append((row,))
+    return tuple(found)
+
+
+def figures_of_pairs(pairs: PairStatistics | None) -> tuple[tuple[str, float, str], ...]:
+    """(label, number, the number in words) for the figures of preference data."""
+    if pairs is None:
+        return ()
+    names = ("good", "bad") if pairs.rated else ("better", "worse")
+    counts = [("Good answers", pairs.good), ("Bad answers", pairs.bad)] if pairs.rated else [("Pairs", pairs.rows)]
+    shares = [] if pairs.rated else [("Better answer is longer", pairs.chosen_longer), ("Better answer is shorter", pairs.rejected_longer)]
+    lengths = [("Prompt, median", pairs.prompt_median), (f"Tokens of {names[0]} answers, mean", pairs.chosen_mean),
+               (f"Tokens of {names[1]} answers, mean", pairs.rejected_mean), (f"Longest {names[0]} answer", float(pairs.chosen_longest)),
+               (f"Longest {names[1]} answer", float(pairs.rejected_longest))]
+    return (*((label, float(value), numbers.count(value)) for label, value in (*counts, ("Duplicates", pairs.duplicates))),
+            *((label, value, numbers.percent(value)) for label, value in shares), *((label, value, numbers.figures(value)) for label, value in lengths))
 
 
 def fates(counts: Counts | None) -> tuple[tuple[str, int], ...]:

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from rich.box import SIMPLE
 from rich.console import Console
+from rich.table import Table
 from rich.text import Text
 
 from tunelab.cli.output import plain
 from tunelab.data.gate import GateProblem
 from tunelab.report.build import token_rows
 from tunelab.report.content import Piece, State, TokenRow
-from tunelab.report.preview import left_out, most_frequent
+from tunelab.report.preview import beside, figures_of_pairs, left_out, most_frequent
 from tunelab.report.text import shown_pieces
 from tunelab.workflow.preview import Previewed
 
@@ -39,8 +41,11 @@ def show_preview(out: Console, result: Previewed) -> None:
     rows = token_rows(result.rows)
     used = {piece.state for row in rows for piece in row.pieces}
     out.print(_legend([state for state in _WORDS if state in _ALWAYS or state in used], coloured))
-    for row in rows:
-        _row(out, row, coloured, "packed row" if result.packed else "row")
+    for group in beside(rows):
+        if len(group) == 1:
+            _row(out, group[0], coloured, "packed row" if result.packed else "row")
+        else:
+            _side_by_side(out, group, coloured)
     if result.can_pack and not result.packed:
         out.print("\nThe config lays rows out together or fills them up: --packed shows them so.", style="dim")
     _statistics(out, result)
@@ -64,12 +69,29 @@ def _legend(states: Sequence[State], coloured: bool) -> Text:
     return text.append("↵ line end  · space  ⇥ tab", "dim")
 
 
+def _side_by_side(out: Console, group: Sequence[TokenRow], coloured: bool) -> None:
+    """The two answers of a pair, each behind its prompt, in two columns."""
+    out.print(Text(f"\npair {group[0].number}, {plain(group[0].origin)}", "bold"))
+    for why in group[0].why:
+        out.print(Text(f"  {why}", "yellow"))
+    table = Table(box=SIMPLE, expand=True, padding=(0, 1), show_edge=False)
+    for row in group:
+        table.add_column(f"{row.side}: {row.tokens:,} tokens, {row.trained:,} trained", ratio=1, overflow="fold")
+    table.add_row(*(_tokens(row, coloured) for row in group))
+    out.print(table)
+
+
 def _row(out: Console, row: TokenRow, coloured: bool, noun: str) -> None:
     number = f"{noun} {row.number}, " if row.number is not None else ""
+    number += f"{row.side}, " if row.side else ""
     trained = "not trained on" if row.number is None and row.why else f"{row.trained:,} trained"
     out.print(Text(f"\n{number}{plain(row.origin)}: {row.tokens:,} tokens, {trained}", "bold"))
     for why in row.why:
         out.print(Text(f"  {why}", "yellow"))
+    out.print(_tokens(row, coloured))
+
+
+def _tokens(row: TokenRow, coloured: bool) -> Text:
     text, pieces = Text(), shown_pieces(row.pieces)
     for index, piece in enumerate(pieces):
         shown = _shown(piece)
@@ -78,7 +100,7 @@ def _row(out: Console, row: TokenRow, coloured: bool, noun: str) -> None:
             shown = before * _starts(pieces, index) + shown + after * _ends(pieces, index)
         style = STYLES[piece.state]
         text.append(shown, f"{style} italic" if piece.special and piece.state == "context" else style)
-    out.print(text)
+    return text
 
 
 def _shown(piece: Piece) -> str:
@@ -100,6 +122,11 @@ def _ends(pieces: Sequence[Piece], index: int) -> bool:
 
 def _statistics(out: Console, result: Previewed) -> None:
     figures, counts = result.statistics, result.counts
+    if result.pairs is not None:
+        out.print(f"\n{counts.read:,} rows read, {result.pairs.rows:,} kept for training, {counts.held_out:,} held out, "
+                  + ", ".join(f"{rows:,} {why}" for why, rows in left_out(counts)))
+        out.print(", ".join(f"{label[0].lower()}{label[1:]} {words}" for label, _, words in figures_of_pairs(result.pairs)))
+        return
     out.print(f"\n{counts.read:,} rows read, {figures.rows:,} kept for training, {counts.held_out:,} held out, "
               + ", ".join(f"{rows:,} {why}" for why, rows in left_out(counts)))
     out.print(f"{figures.tokens:,} tokens, {figures.supervised:,} trained ({figures.share:.0%}); row length {figures.shortest:,}-{figures.longest:,}, "

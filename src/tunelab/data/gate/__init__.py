@@ -10,14 +10,15 @@ from collections.abc import Iterable, Sequence
 from itertools import chain
 
 from tunelab.config.config import Config
-from tunelab.data.gate import rows, template
+from tunelab.data.gate import answers, rows, template
 from tunelab.data.gate.problem import CODES, GateProblem, Look
+from tunelab.data.pair_survey import PairSurvey, survey_pairs
 from tunelab.data.prepare import Prepared
 from tunelab.data.survey import Survey, end_tokens, survey
 from tunelab.data.tokenizer import TextTokenizer
 from tunelab.errors import DataError, UsageError
 
-__all__ = ["CODES", "GateProblem", "gate", "known_codes", "stopped", "stopping"]
+__all__ = ["CODES", "GateProblem", "gate", "known_codes", "pairs_found", "stopped", "stopping"]
 
 
 def gate(prepared: Prepared, tokenizer: TextTokenizer, config: Config | None = None, found: Survey | None = None) -> tuple[GateProblem, ...]:
@@ -26,11 +27,21 @@ def gate(prepared: Prepared, tokenizer: TextTokenizer, config: Config | None = N
     Without a config the template and what the config decides cannot be judged. `found`: a survey of these rows, if there is one already.
     """
     ends = end_tokens(tokenizer, config)
+    if config is not None and prepared.width > 1:
+        about = answers.problems(pairs_found(prepared, tokenizer, config), prepared.counts, config)
+        return tuple(sorted(about, key=lambda one: not one.stops))
     look = Look(prepared, tokenizer, config, survey(prepared, tokenizer, ends) if found is None else found, ends)
     about_template = list(template.problems(look))
     explained = {one.dataset for one in about_template if one.problem.code == "template_end"}
     problems = chain((one.problem for one in about_template), rows.problems(look, frozenset(explained)))
     return tuple(sorted(problems, key=lambda one: not one.stops))
+
+
+def pairs_found(prepared: Prepared, tokenizer: TextTokenizer, config: Config) -> PairSurvey:
+    """A survey of pairs, as the method of the config looks at them."""
+    method = config.preference.method
+    return survey_pairs(prepared, end_tokens(tokenizer, config), tokenizer.bos_id, config.data.sequence_len, rated=method == "kto",
+                        scored=method == "reward")
 
 
 def known_codes(written: Iterable[str]) -> frozenset[str]:

@@ -50,6 +50,10 @@ class _Preference:
         """The measures as they are told, from their means over the units."""
         return dict(means)
 
+    def summed(self, model: Any, batch: PairBatch) -> Cost:
+        """The cost of a batch, which each method has its own of."""
+        raise NotImplementedError
+
 
 class Compared(_Preference):
     """DPO with any of its losses, and IPO (arXiv:2305.18290)."""
