@@ -7,7 +7,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from tunelab.config import Config
-from tunelab.data.gate import GateProblem, gate
+from tunelab.data.gate import GateProblem, gate, pairs_found
+from tunelab.data.pair_preview import PairStatistics, pair_statistics, preview_pairs, single_answers, worst_pairs
 from tunelab.data.prepare import Counts
 from tunelab.data.preview import PreviewRow, Statistics, merged_reasons, preview_cut, preview_packed, statistics, worst
 from tunelab.data.preview import preview as preview_rows
@@ -25,6 +26,7 @@ class Previewed:
     """Some rows token by token, and figures over all of them. `turns`: what only the raw rows show, where they were read for it.
 
     `packed`: the rows are rows of a batch, each of several samples; `can_pack`: the config lays samples out in that way, or fills rows up.
+    `pairs`: figures of preference data, where a row stands for one answer of a pair.
     """
 
     rows: tuple[PreviewRow, ...]
@@ -35,6 +37,7 @@ class Previewed:
     packed: bool = False
     can_pack: bool = False
     path: str = ""
+    pairs: PairStatistics | None = None
 
 
 def preview(path: str, *, rows: int = 3, row: int | None = None, worst_first: bool = False, packed: bool = False) -> Previewed:
@@ -45,6 +48,8 @@ def preview(path: str, *, rows: int = 3, row: int | None = None, worst_first: bo
     opened = open_config(path, network=True)
     config = opened.config_or_raise()
     loaded = load_data(config, opened.model_or_raise())
+    if loaded.prepared.width > 1:
+        return replace(_pairs(loaded, config, rows, row, worst_first=worst_first, packed=packed, path=path), path=path)
     found = survey(loaded.prepared, loaded.tokenizer, end_tokens(loaded.tokenizer, config))
     if packed:
         shown = _packed_rows(loaded, config, rows, row, path)
@@ -58,8 +63,27 @@ def preview(path: str, *, rows: int = 3, row: int | None = None, worst_first: bo
 
 def preview_of(loaded: Loaded, rows: Sequence[int], config: Config | None = None) -> Previewed:
     """The preview of data that is already loaded."""
+    if config is not None and loaded.prepared.width > 1:
+        return _pairs(loaded, config, len(rows))
     found = survey(loaded.prepared, loaded.tokenizer, end_tokens(loaded.tokenizer, config))
     return _with_figures(_single_rows(loaded, config, rows), loaded, config, found)
+
+
+def _pairs(loaded: Loaded, config: Config, rows: int, row: int | None = None, *, worst_first: bool = False, packed: bool = False,
+           path: str = "") -> Previewed:
+    """The preview of preference data."""
+    if packed:
+        raise UsageError("Pairs of answers are not packed, so there are no packed rows to show.", where=path, next_step="Leave out --packed.")
+    prepared, tokenizer = loaded.prepared, loaded.tokenizer
+    found, ends = pairs_found(prepared, tokenizer, config), end_tokens(tokenizer, config)
+    _check_row(row, found.train, "pair", path)
+    reasons = merged_reasons(worst_pairs(found, rows)) if worst_first and row is None else {}
+    numbers = list(reasons) or ([row] if row is not None else list(range(min(rows, found.train))))
+    shown = preview_pairs(prepared.train, tokenizer, numbers, ends=ends, rated=found.rated)
+    answers = single_answers(prepared)
+    return Previewed(tuple(replace(one, why=reasons.get(one.index, ())) for one in shown),
+                     statistics(answers, tokenizer, survey(answers, tokenizer, ends)), prepared.counts, gate(prepared, tokenizer, config),
+                     pairs=pair_statistics(found))
 
 
 def write_page(result: Previewed, path: Path) -> None:
@@ -67,7 +91,7 @@ def write_page(result: Previewed, path: Path) -> None:
     from tunelab.report.html import render_preview_html
 
     write_text(path, render_preview_html(result.rows, result.statistics, _title(result), counts=result.counts, problems=result.problems,
-                                         turns=result.turns, packed=result.packed))
+                                         turns=result.turns, packed=result.packed, pairs=result.pairs))
 
 
 def _title(result: Previewed) -> str:
