@@ -217,7 +217,7 @@ def test_another_dtype_on_request(tiny_model: Path, tmp_path: Path, adapt: Adapt
 
 def test_an_adapter_that_vanishes_in_rounding_is_refused(tiny_model: Path, tmp_path: Path, adapt: Adapt) -> None:
     faint = adapt(tiny_model, scale=2e-5, **ALL)
-    with pytest.raises((ModelError, RunError), match=r"rounding to bf16 changes|no effect: rounded to bf16") as caught:
+    with pytest.raises((ModelError, RunError), match=r"merging in bf16 changes|no effect: rounded to bf16") as caught:
         merge(faint, dtype="bf16", out=tmp_path / "out")
     assert "--dtype fp32" in str(caught.value.next_step)
     assert not (tmp_path / "out").exists() and _hidden(tmp_path) == []

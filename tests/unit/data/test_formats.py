@@ -186,7 +186,7 @@ def test_unknown_types_come_with_the_edit(name: str, edit: str) -> None:
     with pytest.raises(DataError) as error:
         find_format(name, 1)
     assert edit in str(error.value.next_step) and error.value.where == "datasets[1].type"
-    assert sorted(TYPES) == sorted(FORMATS)
+    assert sorted([*TYPES, "pretrain"]) == sorted(FORMATS)
 
 
 def test_a_tokenizer_without_template_says_so(tokenizer: TextTokenizer) -> None:

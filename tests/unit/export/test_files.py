@@ -69,7 +69,7 @@ def test_near_enough() -> None:
     assert "does not say the same" in str(fault(_found(merged=float("nan"))))
     assert "changes no prediction" in str(fault(_found(merged=0.0, effect=0.0)))
     assert "the whole effect of the adapter is" in str(fault(_found(merged=1e-4, effect=1e-4)))
-    assert fault(_found("fp32", merged=1e-12, effect=1e-9)) is None
+    assert fault(_found("fp32", merged=1e-12, effect=1e-9)) is None and fault(_found("fp32", merged=1e-10, effect=1e-9)) is not None
     assert fault(_found("fp32", merged=1e-3)) is not None
 
 
