@@ -20,6 +20,7 @@ from tunelab.errors import FolderError, LockedError, StorageError
 from tunelab.runs.store import read_json, remove_leftovers, storage_errors, write_json
 
 MANIFEST = "manifest.json"
+LOCK = ".lock"
 SCHEMA = 1
 
 
@@ -82,7 +83,7 @@ class RunLock:
 
         with storage_errors(folder.path, "Creating the output folder", "Choose an output_dir that can be written to."):
             folder.path.mkdir(parents=True, exist_ok=True)
-            self._lock = FileLock(folder.path / ".lock")
+            self._lock = FileLock(folder.path / LOCK)
             try:
                 self._lock.acquire(timeout=0)
             except Timeout:
@@ -97,13 +98,17 @@ class RunLock:
 
 
 def open_for_training(path: Path, *, resume: bool) -> tuple[RunFolder, RunLock]:
-    """Take a folder for a run. A FolderError when it holds another run, or other files, and `resume` is not asked for."""
+    """Take a folder for a run. A FolderError when it holds another run, or other files, and `resume` is not asked for.
+
+    Resuming needs a folder that a run has taken: one that was killed before it wrote anything there begins anew.
+    """
     if path.exists() and not path.is_dir():
         raise FolderError("output_dir is a file; expected a folder.", where=str(path), next_step="Choose another output_dir.")
     folder = RunFolder(path)
+    taken = (path / LOCK).exists()
     lock = RunLock(folder)
     try:
-        _check_free(folder, resume)
+        _check_free(folder, resume, taken)
         remove_leftovers(path, "checkpoint-")
         remove_leftovers(path, "result")
     except BaseException:
@@ -112,7 +117,7 @@ def open_for_training(path: Path, *, resume: bool) -> tuple[RunFolder, RunLock]:
     return folder, lock
 
 
-def _check_free(folder: RunFolder, resume: bool) -> None:
+def _check_free(folder: RunFolder, resume: bool, taken: bool) -> None:
     where = str(folder.path)
     if folder.manifest_path.exists():
         if resume:
@@ -120,9 +125,9 @@ def _check_free(folder: RunFolder, resume: bool) -> None:
         status = folder.manifest().get("status", "unknown")
         raise FolderError(f"This folder already holds a run ({status}).", where=where,
                           next_step="Go on with it (--resume), or write another output_dir, or remove the folder yourself.")
-    if resume:
+    others = sorted(item.name for item in folder.path.iterdir() if not item.name.startswith((".lock", f".{MANIFEST}.")))
+    if resume and (others or not taken):
         raise FolderError("There is no run here to resume.", where=where, next_step="Leave out --resume to start one.")
-    others = sorted(item.name for item in folder.path.iterdir() if not item.name.startswith(".lock"))
     if others:
         raise FolderError(f"This folder holds other files ({', '.join(others[:3])}{', ...' if len(others) > 3 else ''}).", where=where,
                           next_step="Choose an output_dir that is empty or does not exist.")

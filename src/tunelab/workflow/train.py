@@ -18,10 +18,10 @@ from tunelab.config.sections.tracking import TrackingSection
 from tunelab.data.gate import GateProblem, gate, known_codes, stopped, stopping
 from tunelab.data.tokenizer import tokenizer_files
 from tunelab.errors import FolderError, Interrupted, TunelabError, needs
-from tunelab.facts.model import ensure_weights
+from tunelab.facts.model import ensure_weights, weights_fingerprint
 from tunelab.planning.plan import Plan, make_plan
 from tunelab.planning.precision import precision
-from tunelab.runs.events import EventLog, steps
+from tunelab.runs.events import EventLog, SilentLog, steps
 from tunelab.runs.folder import RunFolder, open_for_training
 from tunelab.runs.store import read_json, write_json, write_text
 from tunelab.workflow.opening import Loaded, Opened, load_data, open_config
@@ -53,6 +53,7 @@ def train(path: str, *, resume: bool = False, watch: Watch | None = None, tokens
     Raises ConfigError, DataError, ModelError, FolderError (nothing was started), Interrupted (saved; resumable), RunError.
     """
     with needs("train", "Training"):
+        from tunelab.training.processes import join
         from tunelab.training.run import Watch as SilentWatch
         from tunelab.training.run import train as run_job
     watch = watch or SilentWatch()
@@ -62,34 +63,45 @@ def train(path: str, *, resume: bool = False, watch: Watch | None = None, tokens
     for one in opened.stand_ins:
         watch.note(one.sentence)
     resume = resume or config.run.resume_from_checkpoint is not None
-    folder, lock = open_for_training(Path(config.run.output_dir), resume=resume)
+    processes = join(config)
+    if not processes.first:  # the first one writes and speaks
+        watch, said = SilentWatch(), None
+    output = Path(config.run.output_dir)
+    folder, lock = open_for_training(output, resume=resume) if processes.first else (RunFolder(output), None)
+    resume = processes.agree(lambda: resume and folder.manifest_path.exists())  # killed while it prepared the data, it has nothing to go on from
     try:
         watch.phase("preparing the data")
-        loaded, job = prepare_job(opened, resume=resume, allow=known_codes(allow), said=said)
-        plan = make_plan(config, opened.shapes, opened.machine, loaded.facts, tokens_per_second)
+        with processes.first_alone():
+            loaded, job = prepare_job(opened, resume=resume, allow=known_codes(allow), said=said, processes=processes.count)
+        if not processes.first:
+            run_job(job, folder, SilentLog(), watch)
+            return Trained(folder.path, {})
+        plan = make_plan(config, opened.shapes, opened.machine, loaded.facts, tokens_per_second, processes=processes.count)
         if resume:
-            _check_unchanged(folder, config, loaded)
+            _check_unchanged(folder, opened, loaded, processes.count)
             folder.update_manifest(status="running")
         else:
             _begin(folder, opened, loaded, plan, job)
+        _keep_papers(folder, opened, loaded)
         outcome = _supervised(run_job, job, folder, watch)
         for name, text in tokenizer_files(loaded.tokenizer).items():
             write_text(folder.path / name, text)
         folder.update_manifest(status="finished", finished=time.time(), measured=_measured(folder, outcome))
         return Trained(folder.path, folder.manifest())
     finally:
-        lock.release()
+        if lock is not None:
+            lock.release()
 
 
 def prepare_job(opened: Opened, *, resume: bool = False, allow: frozenset[str] = frozenset(),
-                said: Callable[[GateProblem], None] | None = None) -> tuple[Loaded, Job]:
-    """Load the data, hold it against the gate, and make the job for the training loop."""
+                said: Callable[[GateProblem], None] | None = None, processes: int = 1) -> tuple[Loaded, Job]:
+    """Load the data, hold it against the gate, and make the job for the training loop of so many processes."""
     from tunelab.training.run import Job
 
     config = opened.config_or_raise()
     model = opened.model_or_raise()
     weights = ensure_weights(model)
-    loaded = load_data(config, model)
+    loaded = load_data(config, model, processes=processes)
     problems = gate(loaded.prepared, loaded.tokenizer, config)
     if grave := stopping(problems, allow):
         raise stopped(grave, str(opened.source.path), allow)
@@ -132,19 +144,24 @@ def _note_end(folder: RunFolder, events: EventLog, status: str, reason: str) -> 
 
 
 def _begin(folder: RunFolder, opened: Opened, loaded: Loaded, plan: Plan, job: Job) -> None:
-    config = opened.config_or_raise()
-    text = opened.source.text
-    write_text(folder.config_path, text)
-    write_json(folder.preview_path, asdict(preview_of(loaded, range(min(4, len(loaded.prepared.train))), config)))
-    origin = opened.model_or_raise().folder / "origin.json"
+    config, base = opened.config_or_raise(), opened.model_or_raise().folder
+    origin = base / "origin.json"
     folder.update_manifest(
         tunelab=__version__, status="running", started=time.time(),
-        config={"path": str(opened.source.path), "sha256": hashlib.sha256(text.encode()).hexdigest(), "sections": _sections(config)},
-        base_model={"name": config.model.base_model, "folder": str(opened.model_or_raise().folder),
-                    "origin": read_json(origin) if origin.exists() else None},
+        config={"path": str(opened.source.path), "sha256": hashlib.sha256(opened.source.text.encode()).hexdigest(), "sections": _sections(config)},
+        base_model={"name": config.model.base_model, "folder": str(base), "origin": read_json(origin) if origin.exists() else None,
+                    "fingerprint": weights_fingerprint(base)},
         data={"fingerprint": loaded.prepared.fingerprint(), "counts": asdict(loaded.prepared.counts)},
         plan=asdict(plan), precision=job.precision, machine=asdict(opened.machine), versions=_versions(),
         findings=[asdict(finding) for finding in opened.findings], stand_ins=[asdict(one) for one in opened.stand_ins])
+
+
+def _keep_papers(folder: RunFolder, opened: Opened, loaded: Loaded) -> None:
+    """The config as it was written and a few rows, beside the manifest; a killed start may have left them out."""
+    if not folder.config_path.exists():
+        write_text(folder.config_path, opened.source.text)
+    if not folder.preview_path.exists():
+        write_json(folder.preview_path, asdict(preview_of(loaded, range(min(4, len(loaded.prepared.train))), opened.config)))
 
 
 def _sections(config: Config) -> dict[str, Any]:
@@ -152,10 +169,15 @@ def _sections(config: Config) -> dict[str, Any]:
     return {name: config.section(name).model_dump(mode="json") for name in SECTIONS}
 
 
-def _check_unchanged(folder: RunFolder, config: Config, loaded: Loaded) -> None:
-    """A resumed run has the config and the data of the run that it resumes; otherwise say what changed."""
+def _check_unchanged(folder: RunFolder, opened: Opened, loaded: Loaded, processes: int) -> None:
+    """A resumed run has the processes, the config, the data and the base model of the run that it resumes; otherwise say what changed."""
     manifest = folder.manifest()
-    before, now = manifest["config"]["sections"], _sections(config)
+    then = manifest["plan"].get("processes", 1)
+    if then != processes:
+        raise FolderError(f"The run to be resumed is one of {then} process{'es' if then != 1 else ''}, and this is {processes}: steps would have another "
+                          "size, and dropout other random numbers.", where=str(folder.path),
+                          next_step=f"Add --nproc {then}." if then > 1 else "Leave --nproc out.")
+    before, now = manifest["config"]["sections"], _sections(opened.config)
     changed = [f"{key} (was {before[name].get(key)!r}, is {value!r})" for name, values in now.items() for key, value in values.items()
                if key not in _FREE_ON_RESUME and before.get(name, {}).get(key) != value]
     if changed:
@@ -164,6 +186,10 @@ def _check_unchanged(folder: RunFolder, config: Config, loaded: Loaded) -> None:
     if manifest["data"]["fingerprint"] != loaded.prepared.fingerprint():
         raise FolderError("The data differs from what the run to be resumed was trained on.", where=str(folder.path),
                           next_step="Restore the data, or train in a new output_dir.")
+    base = opened.model_or_raise().folder
+    if manifest["base_model"].get("fingerprint", weights_fingerprint(base)) != weights_fingerprint(base):
+        raise FolderError("The base model's weights differ from those that the run to be resumed began with.", where=str(base),
+                          next_step="Restore the weights, or train in a new output_dir.")
 
 
 def _measured(folder: RunFolder, outcome: Outcome) -> dict[str, Any]:
