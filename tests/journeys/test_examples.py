@@ -12,7 +12,16 @@ EXAMPLES = sorted((ROOT / "examples").glob("*.yml"))
 
 
 def test_there_is_an_example() -> None:
-    assert [path.name for path in EXAMPLES] == ["handout.yml"]
+    assert [path.name for path in EXAMPLES] == ["dpo.yml", "handout.yml"]
+
+
+def test_the_preference_example_has_nothing_wrong_and_its_pairs_are_of_one_kind() -> None:
+    done = run("check", "examples/dpo.yml", "--json", cwd=ROOT)
+    assert done.returncode == 0, done.stderr
+    assert {one["severity"] for one in json.loads(done.stdout)["findings"]} <= {"note"}
+    rows = [json.loads(line) for line in (ROOT / "examples" / "data" / "short-answers.jsonl").read_text(encoding="utf-8").splitlines()]
+    assert len(rows) == 48
+    assert all(2 * len(row["chosen"]["content"]) < len(row["rejected"]["content"]) for row in rows)
 
 
 def test_the_handout_is_explained_with_its_fifteen_settings_first() -> None:
