@@ -6,6 +6,7 @@ on CPUs. What a sharded model saves are whole tensors, gathered on the first pro
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -45,7 +46,9 @@ def prepare(config: Config, accelerator: Accelerator, processes: Processes, cost
     """The model (in its `Costed`) and optimizer, ready for this number of processes."""
     settings = config.distributed.fsdp_config
     if settings is None or processes.count == 1:
-        return accelerator.prepare(costed, optimizer)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)  # accelerate hands DDP an argument that torch is about to rename
+            return accelerator.prepare(costed, optimizer)
     if settings.activation_checkpointing and not config.hardware.gradient_checkpointing:
         costed.model.gradient_checkpointing_enable({"use_reentrant": False})
     before = dict(costed.named_parameters())

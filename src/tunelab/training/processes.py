@@ -13,7 +13,6 @@ import torch
 import torch.distributed as dist
 
 from tunelab.config import Config
-from tunelab.errors import LostWorkerError
 from tunelab.planning.schedule import Rows
 
 T = TypeVar("T")
@@ -27,7 +26,8 @@ class Processes:
 
     def __init__(self) -> None:
         joined = dist.is_available() and dist.is_initialized()
-        self.rank, self.count = (dist.get_rank(), dist.get_world_size()) if joined else (0, 1)
+        self.rank: int = dist.get_rank() if joined else 0
+        self.count: int = dist.get_world_size() if joined else 1
 
     @property
     def first(self) -> bool:
@@ -57,7 +57,7 @@ class Processes:
             return find()
         found: list[Any] = [find() if self.first else None]
         dist.broadcast_object_list(found, src=0)
-        return found[0]  # type: ignore[no-any-return]
+        return found[0]
 
     def gather(self, value: T) -> list[T]:
         """The values of all processes, by rank."""
@@ -92,13 +92,6 @@ def join(config: Config) -> Processes:
     return Processes()
 
 
-@contextlib.contextmanager
-def telling_loss(processes: Processes) -> Iterator[None]:
-    """Inside, a connection that breaks because another process ended is a LostWorkerError."""
-    try:
-        yield
-    except RuntimeError as error:
-        if processes.count > 1 and _BROKEN.search(str(error)):
-            raise LostWorkerError("Another process of this run ended, or did not answer in time.",
-                                  next_step="Look at its own message; then go on with the same command and --resume.") from error
-        raise
+def is_lost(error: BaseException) -> bool:
+    """Whether an error says that the connection to another process broke: that one knows why, this one does not."""
+    return isinstance(error, RuntimeError) and (isinstance(error, dist.DistError) or _BROKEN.search(str(error)) is not None)
