@@ -64,6 +64,13 @@ def per_row(figures: Sequence[int], width: int) -> tuple[int, ...]:
     return tuple(figures) if width == 1 else tuple(sum(figures[start:start + width]) for start in range(0, len(figures), width))
 
 
+def learnt_per_row(config: Config, lengths: Sequence[int], supervised: Sequence[int]) -> tuple[int, ...]:
+    """Tokens that carry loss in each row, given those of each sample. ORPO learns the better answer's prompt too (all but its first token)."""
+    if config.preference.rl == "orpo":
+        supervised = [length - 1 if place % WIDTH == 0 else count for place, (length, count) in enumerate(zip(lengths, supervised, strict=True))]
+    return per_row(supervised, width_of(config))
+
+
 def spread(order: Any, width: int) -> Any:
     """Numbers of rows -> the numbers of their samples, (rows,) -> (rows * width,)."""
     import numpy as np

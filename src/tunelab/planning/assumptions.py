@@ -9,6 +9,7 @@ from tunelab.facts.shapes import ModelShapes
 from tunelab.planning.lora import lora_parameters, saved_parameters, target_layers
 from tunelab.planning.memory import MemoryPlan
 from tunelab.planning.optimizers import optimizer_state
+from tunelab.planning.preference import about_reference
 from tunelab.planning.rules.hardware import parameters_in_name
 from tunelab.planning.workload import is_eager
 
@@ -18,7 +19,9 @@ _FROM_FILES = ("safetensors headers", "config.json")
 def assumptions(config: Config, shapes: ModelShapes | None, machine: Machine, data: DataFacts | None, speed: float | None,
                 memory: MemoryPlan | None, processes: int = 1) -> list[str]:
     """The sentences, model first."""
-    return [*_about_model(config, shapes), *_about_data(data), *_about_memory(config, shapes, machine, memory, processes),
+    reference = about_reference(config)
+    return [*_about_model(config, shapes), *_about_data(data), *([reference] if reference else []),
+            *_about_memory(config, shapes, machine, memory, processes),
             *([f"Time is for {speed:,.0f} tokens per second, training alone: loading, evaluation and saving come on top."] if speed else [])]
 
 

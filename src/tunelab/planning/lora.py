@@ -227,7 +227,8 @@ def saved_shapes(config: Config, shapes: ModelShapes) -> list[tuple[int, ...]]:
     (unless peft_ensure_weight_tying shares the embedding's)."""
     if config.adapter.adapter is None:
         return []
-    saved = _saved_in_full(config.adapter.lora_modules_to_save or ())
+    heads = ("score",) if config.preference.method == "reward" else ()  # PEFT adds the head of a classifier by itself
+    saved = _saved_in_full((*(config.adapter.lora_modules_to_save or ()), *heads))
     found = [shape for name, shape in shapes.tensors.items() if saved(name.rpartition(".")[0])]
     shared = config.adapter.peft_ensure_weight_tying and saved(shapes.embedding.name)
     if shapes.tied_embeddings and saved(shapes.head.name) and not shared:

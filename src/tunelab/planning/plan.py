@@ -21,6 +21,7 @@ from tunelab.planning.lora import target_layers, trainable_parameters
 from tunelab.planning.memory import CUDA_CONTEXT_BYTES, MemoryPlan, estimate, estimate_evaluation, estimate_merge
 from tunelab.planning.optimizers import state_bytes
 from tunelab.planning.precision import precision
+from tunelab.planning.preference import with_score_head
 from tunelab.planning.rules.hardware import parameters_in_name
 from tunelab.planning.steps import StepPlan, plan_steps
 from tunelab.planning.vocabulary import with_vocabulary
@@ -88,7 +89,7 @@ def make_plan(config: Config, shapes: ModelShapes | None, machine: Machine, data
     `tokens_per_second` is the speed of all `processes` together.
     """
     steps = plan_steps(config, data.rows, data.batches_per_epoch, held_out=data.held_out, processes=processes) if data is not None else None
-    shapes = with_vocabulary(config, shapes, data.vocabulary if data is not None else None) if shapes is not None else None
+    shapes = with_score_head(config, with_vocabulary(config, shapes, data.vocabulary if data is not None else None)) if shapes is not None else None
     trainable = trainable_parameters(config, shapes) if shapes is not None else None
     work = workload(config, shapes, machine, data) if shapes is not None else None
     memory = estimate(work, cuda=machine.has_cuda, fleet=fleet_of(config, machine, processes)) if work is not None else None
