@@ -88,7 +88,7 @@ def open_config(path: str, *, network: bool = False, machine: Machine | None = N
 
 def load_data(config: Config, model: ModelFolder, progress: Progress | None = None, processes: int = 1) -> Loaded:
     """Tokenise the datasets as the config says and plan every step of so many processes. Raises DataError, ModelError."""
-    from tunelab.data.pairs import per_row
+    from tunelab.data.pairs import learnt_per_row, per_row
     from tunelab.data.prepare import prepare
     from tunelab.data.survey import sizes
     from tunelab.data.tokenizer import tokenizer_for
@@ -97,7 +97,8 @@ def load_data(config: Config, model: ModelFolder, progress: Progress | None = No
 
     tokenizer = tokenizer_for(model.folder, config.model)
     prepared = prepare(config, tokenizer, progress=progress)
-    lengths, supervised = (per_row(figures, prepared.width) for figures in sizes(prepared.train))
+    sample_lengths, learnt = sizes(prepared.train)
+    lengths, supervised = per_row(sample_lengths, prepared.width), learnt_per_row(config, sample_lengths, learnt)
     held_out = per_row(sizes(prepared.held_out)[0], prepared.width)
     schedule = make_schedule(config, lengths, held_out, processes)
     facts = replace(data_facts(config, lengths, supervised, len(held_out), schedule), vocabulary=tokenizer.vocab_size)
