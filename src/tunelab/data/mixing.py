@@ -67,7 +67,8 @@ def merged(parts: Sequence[Any], data: DataSection, seed: int) -> Any:
     if len(parts) > 1 and data.shuffle_before_merging_datasets:
         parts = [part[permutation(len(part), seed)] for part in parts]
     whole = np.concatenate(parts) if parts else np.zeros(0, np.int64)
-    return whole[permutation(len(whole), seed)] if data.shuffle_merged_datasets else whole
+    in_order = not data.shuffle_merged_datasets or (data.curriculum_sampling and len(parts) == 1)
+    return whole if in_order else whole[permutation(len(whole), seed)]
 
 
 def held_out_count(rows: int, val_set_size: float) -> int:

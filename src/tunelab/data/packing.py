@@ -33,8 +33,8 @@ def pack(lengths: Sequence[int], capacity: int, seed: int, epoch: int, limits: P
     """Group sample indices into rows of at most `capacity` tokens; every index once, none split.
 
     The samples are packed in an order drawn for this seed and epoch, and the rows come out in a drawn order (with `limits.in_order` as they
-    are filled; see `limits.shuffle`). Best fit is tried first, which mixes the short samples; where it leaves room for fewer rows, exact fit too, and then the
-    emptiest rows are packed again together with some others. Raises ValueError for a length outside 1..capacity.
+    are filled; see `limits.shuffle`). Best fit is tried first, which mixes the short samples; where it leaves room for fewer rows, exact fit
+    too, and then the emptiest rows are packed again together with some others. Raises ValueError for a length outside 1..capacity.
     """
     for index, length in enumerate(lengths):
         if not 1 <= length <= capacity:

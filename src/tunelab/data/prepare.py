@@ -6,8 +6,10 @@ What is left out is counted, so that nothing disappears silently.
 from __future__ import annotations
 
 import hashlib
+import tempfile
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, fields, replace
+from contextlib import closing
+from dataclasses import astuple, dataclass, fields, replace
 from itertools import chain, islice
 from pathlib import Path
 from typing import Any
@@ -17,7 +19,7 @@ from tunelab.config.sections.data import Dataset
 from tunelab.data import cache
 from tunelab.data.counts import Counts, Tally, from_json, nothing_left, to_json, together
 from tunelab.data.dedup import without_duplicates
-from tunelab.data.formats import Context, find_format, format_for
+from tunelab.data.formats import Context, find_format, format_for, pretrain
 from tunelab.data.formats.pair_tokens import find_pair_format
 from tunelab.data.mixing import DEFAULT_SEED, chooses, held_out_count, merged, pieces, shard, shuffled
 from tunelab.data.pairs import entries_as_read, spread, width_of
@@ -25,6 +27,7 @@ from tunelab.data.parts import Work
 from tunelab.data.sample import Row, Sample
 from tunelab.data.samples import Samples, encode
 from tunelab.data.sources import RowSource, find_source
+from tunelab.data.stream import Stream, stream_of
 from tunelab.data.templates import resolve_template
 from tunelab.data.tokenizer import TextTokenizer
 from tunelab.data.workers import Task, cores, made_parts
@@ -77,6 +80,7 @@ class _Group:
     sources: tuple[RowSource, ...]
     contexts: tuple[Context, ...]
     longest: int
+    processes: int = 1
 
     @property
     def seed(self) -> int:
@@ -85,6 +89,11 @@ class _Group:
     @property
     def width(self) -> int:
         return width_of(self.config)
+
+    @property
+    def stream(self) -> Stream | None:
+        """How it is read when it is not read whole."""
+        return stream_of(self.config, self.processes) if self.key == "datasets" and self.config.data.is_streamed else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,13 +115,15 @@ class _Rows:
         return ((number, row) for number, row in rows if number in wanted)
 
 
-def prepare(config: Config, tokenizer: TextTokenizer, *, progress: Progress | None = None) -> Prepared:
-    """Tokenise all datasets of a config and split them. `progress(done, total)` is told rows.
+def prepare(config: Config, tokenizer: TextTokenizer, *, progress: Progress | None = None, processes: int = 1) -> Prepared:
+    """Tokenise all datasets of a config and split them. `progress(done, total)` is told rows; `processes` are those of the training, whose
+    number decides how much of a stream the steps take.
 
     Raises DataError for data that cannot be read, is not of its type, or leaves nothing to learn; ConfigError for a chat
     template that is not known.
     """
-    train = _group(config, tokenizer, "datasets", entries_as_read(config, "datasets"), 0)
+    train = _group(config, tokenizer, "datasets", config.data.trained_on if config.data.is_streamed else entries_as_read(config, "datasets"), 0)
+    train = replace(train, processes=processes)
     tests = entries_as_read(config, "test_datasets")
     test = _group(config, tokenizer, "test_datasets", tests, len(train.datasets)) if tests else None
     samples, counts, cached = _made(train, progress)
@@ -148,7 +159,8 @@ def _group(config: Config, tokenizer: TextTokenizer, key: str, datasets: tuple[D
                 find_pair_format(config.preference.method, dataset, index)
             elif dataset.type:
                 find_format(dataset.type, index)
-        sources = tuple(find_source(dataset, index, config_folder=folder, default_split=split) for index, dataset in enumerate(datasets))
+        streams = data.is_streamed and key == "datasets"
+        sources = tuple(find_source(dataset, index, config_folder=folder, default_split=split, streams=streams) for index, dataset in enumerate(datasets))
         contexts = tuple(context_of(config, dataset, index, tokenizer) for index, dataset in enumerate(datasets))
     except TunelabError as error:
         raise _in(key, error) from error
@@ -168,8 +180,11 @@ def _made(group: _Group, progress: Progress | None) -> tuple[Samples, Counts, bo
     """The samples of a group, from the cache where it has them."""
     path = group.config.data.dataset_prepared_path
     if not path:
-        writer = cache.Writer(None)
-        return *_tokenised(group, writer, progress), False
+        writer = cache.Writer(Path(tempfile.gettempdir()) if group.stream else None)
+        try:
+            return *_tokenised(group, writer, progress), False
+        finally:
+            writer.close()
     stamps = [source.stamp() for source in group.sources]
     key = cache.key_of(_options(group), group.contexts[0].tokenizer.fingerprint, [source.digest() for source in group.sources],
                        [context.template for context in group.contexts])
@@ -191,16 +206,19 @@ def _options(group: _Group) -> list[Any]:
     """Everything in the config that decides tokens, labels, which rows are used, or their order."""
     data, folder = group.config.data, group.contexts[0].tokenizer.folder
     keys = ("sequence_len", "train_on_inputs", "shuffle_before_merging_datasets", "shuffle_merged_datasets", "excess_length_strategy",
-            "min_sample_len", "dataset_exact_deduplication")
+            "min_sample_len", "dataset_exact_deduplication", "curriculum_sampling")
     contexts = [[str(getattr(context, one.name)) for one in fields(context) if one.name != "tokenizer"] for context in group.contexts]
+    stream, mistral = group.stream, [part.lower() for part in folder.parts[-3:] if "mistral" in part.lower()]
     return [[dataset.model_dump(mode="json") for dataset in group.datasets], [getattr(data, key) for key in keys], group.first, group.longest,
-            group.seed, group.config.preference.method, contexts, [part.lower() for part in folder.parts[-3:] if "mistral" in part.lower()]]
+            None if stream is None else astuple(stream), group.seed, group.config.preference.method, contexts, mistral]
 
 
 def _tokenised(group: _Group, writer: cache.Writer, progress: Progress | None) -> tuple[Samples, Counts]:
     """Everything up to the split: the samples to use in their order, and what became of the others."""
     import numpy as np
 
+    if group.stream is not None:
+        return _streamed(group, group.stream, writer, progress)
     try:
         rows = [_rows(source, dataset, group.seed) for source, dataset in zip(group.sources, group.datasets, strict=True)]
         works = [_work(group, number, one.first) for number, one in enumerate(rows)]
@@ -228,6 +246,26 @@ def _tokenised(group: _Group, writer: cache.Writer, progress: Progress | None) -
     return kept, tally.counts(len(kept) // group.width, (len(samples) - len(kept)) // group.width)
 
 
+def _streamed(group: _Group, stream: Stream, writer: cache.Writer, progress: Progress | None) -> tuple[Samples, Counts]:
+    """The samples of a stream in its order, as many as the steps need or as there are."""
+    works = [_work(group, number, next(source.rows(), None)) for number, source in enumerate(group.sources)]
+    processes = min(group.config.data.dataset_num_proc or cores(), max(1, max(stream.tokens // 2**21, stream.samples // _ROWS_EACH)))
+    samples, tokens, tally = 0, 0, Tally()
+    with closing(made_parts(stream.tasks(group.sources), works, processes)) as parts:
+        for _, part in parts:
+            writer.add(part.samples)
+            samples, tokens, tally = samples + len(part.samples), tokens + int(part.samples.starts[-1]), tally + part.tally
+            share = stream.share(samples, tokens)
+            if progress is not None:
+                progress(tally.read, max(tally.read, round(tally.read / share) if share else 0))
+            if share >= 1:
+                break
+    found = writer.whole()
+    if not len(found):
+        nothing_left(tally, group.longest)
+    return found, tally.counts(len(found), 0)
+
+
 def _rows(source: RowSource, dataset: Dataset, seed: int) -> _Rows:
     """Count the rows and choose among them; small files stay in memory meanwhile."""
     kept = tuple(source.rows()) if source.files and source.bytes() <= _FEW_BYTES else None
@@ -243,6 +281,8 @@ def _work(group: _Group, number: int, first: Row | None) -> Work:
     excess = data.excess_length_strategy or "drop"
     if excess == "drop":
         context = replace(context, longest=group.longest)
+    if group.stream is not None and dataset.type == "pretrain" and not data.sample_packing:
+        return Work(dataset, context, pretrain.whole, data.sequence_len - 2, data.min_sample_len or MIN_TOKENS, "truncate")
     tokenise = find_pair_format(method, dataset, number) if method is not None else format_for(dataset, number, None if first is None else first.values)
     return Work(dataset, context, tokenise, group.longest, 0 if method is not None else data.min_sample_len or MIN_TOKENS, excess)
 

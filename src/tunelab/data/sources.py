@@ -31,7 +31,7 @@ _SIGNS = "*?["
 class RowSource:
     """A dataset that was found: local files of one format, or (`files` empty) a dataset of the Hub as the datasets library gives it.
 
-    `part` is the slice of the rows that `split: train[:10%]` asks for.
+    `part` is the slice of the rows that `split: train[:10%]` asks for; `commit` that of a dataset of the Hub, where it was asked.
     """
 
     index: int
@@ -39,6 +39,7 @@ class RowSource:
     files: tuple[Path, ...]
     hub: Any = None
     part: tuple[str | None, str | None] | None = None
+    commit: str = ""
 
     def rows(self) -> Iterator[Row]:
         """All rows, in the order of the files. Raises DataError with file and line."""
@@ -70,7 +71,8 @@ class RowSource:
             digest.update(f"|{file}|".encode())
             with _readable(file).open("rb") as stream:
                 digest.update(hashlib.file_digest(stream, "sha256").digest())
-        if not self.files:
+        digest.update(self.commit.encode())
+        if not self.files and not self.commit:
             for row in self._rows():
                 digest.update(f"{row.origin.file}{json.dumps(row.values, sort_keys=True, default=repr)}".encode())
         return digest.hexdigest()
@@ -104,9 +106,12 @@ def read_rows(dataset: Dataset, index: int, *, config_folder: Path | None = None
     return list(find_source(dataset, index, config_folder=config_folder).rows())
 
 
-def find_source(dataset: Dataset, index: int, *, config_folder: Path | None = None, default_split: str = "train") -> RowSource:
-    """Find the files of a dataset, or fetch it from the Hub. A file has only the split train; where there are several and `split` names
-    none, it is `default_split`. Raises as `read_rows` does."""
+def find_source(dataset: Dataset, index: int, *, config_folder: Path | None = None, default_split: str = "train",
+                streams: bool = False) -> RowSource:
+    """Find the files of a dataset, or fetch it from the Hub; with `streams` its rows are only fetched as they are read.
+
+    A file has only the split train; where there are several and `split` names none, it is `default_split`. Raises as `read_rows` does.
+    """
     where = f"datasets[{index}].path"
     if "://" in dataset.path:
         raise DataError(f"{dataset.path} is an address; tunelab reads local files and datasets of the Hub.", where=where,
@@ -126,7 +131,8 @@ def find_source(dataset: Dataset, index: int, *, config_folder: Path | None = No
         return _in_files(files, dataset, index)
     if _is_surely_local(dataset.path):
         raise DataError(f"There is no file or folder {path.absolute()}.", where=where, next_step=_nearby(path, config_folder))
-    return RowSource(index, "hub", (), (dataset.path, _from_hub(dataset, index, config_folder, default_split)))
+    rows, commit = _from_hub(dataset, index, config_folder, default_split, streams)
+    return RowSource(index, "hub", (), (dataset.path, rows), commit=commit)
 
 
 def _has_signs(name: str) -> bool:
@@ -245,36 +251,68 @@ def _nearby(path: Path, config_folder: Path | None) -> str:
     return f"Correct the path; relative paths start at {Path.cwd()}."
 
 
-def _from_hub(dataset: Dataset, index: int, config_folder: Path | None, default_split: str) -> Any:
+def _from_hub(dataset: Dataset, index: int, config_folder: Path | None, default_split: str, streams: bool) -> tuple[Any, str]:
+    """The rows, and what names their content: a commit, or with no connection nothing, when the copy on this disk is read."""
     with needs("train", "Reading a dataset of the Hub"):
         import datasets
-    _ask_hub(dataset, index, config_folder, Path(datasets.config.HF_DATASETS_CACHE))
+    commit = _ask_hub(dataset, index, config_folder, Path(datasets.config.HF_DATASETS_CACHE))
+    datasets.disable_progress_bars()
     try:
-        loaded = datasets.load_dataset(dataset.path, dataset.name, revision=dataset.revision, data_files=dataset.data_files,
-                                       split=dataset.split)
+        loaded = datasets.load_dataset(dataset.path, dataset.name, revision=dataset.revision, data_files=dataset.data_files, split=dataset.split,
+                                       streaming=streams)
     except (OSError, ValueError, RuntimeError, datasets.exceptions.DatasetsError) as error:
-        raise DataError(f"The dataset {dataset.path} cannot be loaded from the Hub: {error}", where=f"datasets[{index}]",
-                        next_step="Check name, split, revision and data_files.") from error
+        raise _refused(dataset, index, error) from error
     if dataset.split is None:
         if default_split not in loaded:
             raise DataError(f"The dataset {dataset.path} has no split {default_split}; it has {', '.join(map(str, loaded))}.",
                             where=f"datasets[{index}].split", next_step="Choose one of them: split: NAME")
         loaded = loaded[default_split]
-    return loaded
+    return loaded, commit
 
 
-def _ask_hub(dataset: Dataset, index: int, config_folder: Path | None, cache: Path) -> None:
-    """Ask once, briefly, whether the Hub knows the dataset: the loader itself retries for half a minute."""
+def _refused(dataset: Dataset, index: int, error: Exception) -> DataError:
+    """The library's words for what it cannot load, as a sentence at the key that it is about."""
+    said, where = " ".join(str(error).split()), f"datasets[{index}]"
+    options = re.search(r"\[(.*?)\]", said)
+    shown = options[1].replace("'", "") if options else "none"
+    if "Config name is missing" in said or said.startswith("BuilderConfig"):
+        found = f"has no configuration {dataset.name!r}" if dataset.name else "has several configurations"
+        return DataError(f"The dataset {dataset.path} {found}; it has {shown}.", where=f"{where}.name",
+                         next_step=f"Choose one of them: name: {shown.split(', ')[0]}")
+    if "Unknown split" in said or "Bad split" in said or "nstruction" in said:
+        return DataError(f"The dataset {dataset.path} has no split {dataset.split!r}{f'; it has {shown}' if options else ''}.", where=f"{where}.split",
+                         next_step=f"Choose one of them: split: {shown.split(', ')[0]}" if options else "Write a name: split: train")
+    if "data file" in said or "data_files" in said:
+        return DataError(f"The dataset {dataset.path} has no file {dataset.data_files!r}.", where=f"{where}.data_files",
+                         next_step="Correct the names; they are relative to the repository.")
+    if "scripts are no longer supported" in said:
+        return DataError(f"The dataset {dataset.path} needs a Python script of its own to be read, which is not run.", where=f"{where}.path",
+                         next_step="Use its Parquet copy: revision: refs/convert/parquet")
+    return DataError(f"The dataset {dataset.path} cannot be loaded from the Hub: {said}", where=where,
+                     next_step="Check name, split, revision and data_files.")
+
+
+def _ask_hub(dataset: Dataset, index: int, config_folder: Path | None, cache: Path) -> str:
+    """Ask once, briefly, whether the Hub knows the dataset, and which commit it is at: the loader itself retries for half a minute."""
     from huggingface_hub import HfApi
-    from huggingface_hub.errors import RepositoryNotFoundError
+    from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError, RevisionNotFoundError
 
     try:
-        HfApi().dataset_info(dataset.path, timeout=10)
+        return HfApi().dataset_info(dataset.path, revision=dataset.revision, timeout=10).sha or ""
+    except GatedRepoError as error:
+        raise DataError(f"The dataset {dataset.path} is gated: the Hub gives it only to those who accepted its terms and are logged in.",
+                        where=f"datasets[{index}].path", next_step="Accept them on its page, then: hf auth login") from error
+    except RevisionNotFoundError as error:
+        raise DataError(f"The dataset {dataset.path} has no revision {dataset.revision!r}.", where=f"datasets[{index}].revision",
+                        next_step="Write a branch, tag or commit that its page lists, or delete `revision`.") from error
     except RepositoryNotFoundError as error:
         _not_found(dataset, index, config_folder, "the Hub knows no dataset of that name (or it is private)", error)
     except Exception as error:  # offline, DNS, proxy, time-out: each HTTP library has its own names for them
         if not (cache / dataset.path.replace("/", "___")).is_dir():
-            _not_found(dataset, index, config_folder, f"the Hub could not be reached ({type(error).__name__})", error)
+            status = getattr(getattr(error, "response", None), "status_code", None)
+            why = f"it answered with status {status}" if status else type(error).__name__
+            _not_found(dataset, index, config_folder, f"the Hub could not be asked ({why})", error)
+        return ""
 
 
 def _not_found(dataset: Dataset, index: int, config_folder: Path | None, about_hub: str, error: Exception) -> NoReturn:

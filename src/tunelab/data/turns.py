@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -33,15 +34,18 @@ class Turns:
     unread: tuple[str, ...] = ()
 
 
-def turns(config: Config) -> Turns:
-    """Count turns and empty answers in the local files of all datasets. Raises DataError as reading them does."""
+def turns(config: Config, most: int | None = None) -> Turns:
+    """Count turns and empty answers in the local files of all datasets, of each in its first `most` rows (all of them when None).
+
+    Raises DataError as reading them does.
+    """
     roles: Counter[str] = Counter()
     rows, empty, places, unread = 0, 0, list[Origin](), list[str]()
-    for index, dataset in enumerate(config.data.datasets):
+    for index, dataset in enumerate(config.data.trained_on):
         if not (Path(dataset.path).expanduser().exists() or dataset.data_files):
             unread.append(dataset.path)
             continue
-        for row in _rows(dataset, index, config):
+        for row in islice(_rows(dataset, index, config), most):
             rows += 1
             if _look(row, dataset, roles):
                 empty += 1

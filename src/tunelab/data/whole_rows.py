@@ -21,7 +21,7 @@ def whole_rows(config: Config, tokenizer: TextTokenizer, origins: Collection[Ori
     Raises DataError as reading them does.
     """
     found: dict[Origin, Sample] = {}
-    for index, dataset in enumerate(config.data.datasets):
+    for index, dataset in enumerate(config.data.trained_on):
         wanted = {origin for origin in origins if origin.dataset == index}
         source = find_source(dataset, index, config_folder=config.source.path.parent) if wanted else None
         if source is None or not source.files:

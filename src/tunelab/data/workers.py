@@ -12,7 +12,7 @@ import pickle
 import subprocess
 import sys
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
@@ -43,7 +43,7 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def made_parts(tasks: Iterable[Task], works: Sequence[Work], processes: int) -> Iterator[tuple[Task, Part]]:
+def made_parts(tasks: Iterable[Task], works: Sequence[Work], processes: int) -> Generator[tuple[Task, Part], None, None]:
     """What the rows of each task became, in the order of the tasks. With one process it is this one.
 
     Raises DataError for the first row that cannot be read, RunError when a process ends unexpectedly.

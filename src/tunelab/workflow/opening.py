@@ -96,7 +96,7 @@ def load_data(config: Config, model: ModelFolder, progress: Progress | None = No
     from tunelab.planning.schedule import make_schedule
 
     tokenizer = tokenizer_for(model.folder, config.model)
-    prepared = prepare(config, tokenizer, progress=progress)
+    prepared = prepare(config, tokenizer, progress=progress, processes=processes)
     sample_lengths, learnt = sizes(prepared.train)
     lengths, supervised = per_row(sample_lengths, prepared.width), learnt_per_row(config, sample_lengths, learnt)
     held_out = per_row(sizes(prepared.held_out)[0], prepared.width)

@@ -58,7 +58,7 @@ def preview(path: str, *, rows: int = 3, row: int | None = None, worst_first: bo
     else:
         _check_row(row, len(loaded.prepared.train), "row", path)
         shown = _single_rows(loaded, config, [row] if row is not None else range(min(rows, len(loaded.prepared.train))))
-    return replace(_with_figures(shown, loaded, config, found), turns=turns(config), packed=packed, path=path)
+    return replace(_with_figures(shown, loaded, config, found), turns=turns(config, loaded.prepared.counts.read if config.data.is_streamed else None), packed=packed, path=path)
 
 
 def preview_of(loaded: Loaded, rows: Sequence[int], config: Config | None = None) -> Previewed:

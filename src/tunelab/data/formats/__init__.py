@@ -19,6 +19,7 @@ from tunelab.data.formats import (
     llama2_chat,
     messages,
     pretokenised,
+    pretrain,
     reflection,
     roleplay,
 )
@@ -49,8 +50,9 @@ FORMATS: Mapping[str, Format] = MappingProxyType({
     "reflection": reflection.tokenise,
     **{f"reflection:{style}": reflection.tokenise for style in reflection.STYLES},
     "messages": messages.tokenise,
+    "pretrain": pretrain.windows,
 })
-"""`type` -> format; the names are those of `type_names.TYPES`."""
+"""`type` -> format; the names are those of `type_names.TYPES`, and pretrain, which only a pretraining_dataset has."""
 
 
 def format_for(dataset: Dataset, index: int, values: Mapping[str, Any] | None) -> Format:

@@ -68,7 +68,7 @@ class Look:
     @property
     def datasets(self) -> tuple[Dataset, ...]:
         """The datasets of the config, those that are held out last; none without a config."""
-        return (*self.config.data.datasets, *(self.config.data.test_datasets or ())) if self.config is not None else ()
+        return (*self.config.data.trained_on, *(self.config.data.test_datasets or ())) if self.config is not None else ()
 
     def sample(self, index: int) -> Sample:
         """One of all samples."""

@@ -53,7 +53,8 @@ def _untrained_end(look: Look, explained: frozenset[int]) -> Iterator[GateProble
     if not rows:
         return
     asked = {index for index, one in enumerate(look.datasets) if one.train_on_eos == "none"}
-    stops = int((never & ~look.of_datasets(asked)).sum()) >= max(1, UNTRAINED_END_STOPS * of)
+    documents = bool((look.of_type("pretrain") | ~judged).all())  # without packing Axolotl adds no end to a document
+    stops = not documents and int((never & ~look.of_datasets(asked)).sum()) >= max(1, UNTRAINED_END_STOPS * of)
     places, name = look.places(never), tokenizer.eos_token
     asks = " `train_on_eos: none` asks for that." if asked and not stops else ""
     if tokenizer.eos_id is None and not look.ends:
@@ -67,6 +68,7 @@ def _untrained_end(look: Look, explained: frozenset[int]) -> Iterator[GateProble
     else:
         message = f"No row contains the end-of-text token {name!r}: the model would not learn to stop."
         fix = (f"Name the token that ends your template's turns, special_tokens: {{eos_token: TOKEN}}, or end the trained text with {name}")
+        fix = f"sample_packing: true closes every document with {name}" if documents else fix
     yield GateProblem("untrained_end", message, fix, rows, of, stops, places)
 
 
@@ -105,8 +107,10 @@ def _truncated(look: Look) -> Iterator[GateProblem]:
         return
     places, limit = counts.examples_truncated or look.places(cut), look.config.data.sequence_len if look.config is not None else 0
     where = f"{_first(places)}, at sequence_len ({limit:,} tokens)" if shortened else f": texts longer than 64 x sequence_len ({limit:,} tokens)"
+    documents = bool(look.of_type("pretrain").all())
+    fix = "sample_packing: true cuts documents into windows and loses nothing" if documents else "Raise sequence_len, or split or shorten these rows"
     yield GateProblem("truncated", f"{begins(some_of(rows, of))} {'is' if rows == 1 else 'are'} cut off{where}; what they teach has no end.",
-                      "Raise sequence_len, or split or shorten these rows", rows, of, rows >= TRUNCATED_STOPS * of, places)
+                      fix, rows, of, rows >= TRUNCATED_STOPS * of and not documents, places)
 
 
 def _is_cut(look: Look) -> Any:
