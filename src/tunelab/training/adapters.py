@@ -23,6 +23,7 @@ from tunelab.errors import ModelError
 from tunelab.facts.adapter import WEIGHTS, read_adapter
 from tunelab.facts.model import weight_paths
 from tunelab.planning.lora import initialisation
+from tunelab.training.base_weights import refuse_not_finite
 
 _START, _RESIZED = "tunelab_start", "tunelab_resized"
 _DOES_NOT_FIT = (ValueError, TypeError, KeyError, IndexError, NotImplementedError, RuntimeError)
@@ -107,6 +108,7 @@ def _going_on(folder: str, model: Any, wide: bool) -> Any:
     if any("missing adapter keys" in str(one.message) for one in said):
         raise ModelError("The adapter's file lacks some of the weights that its config asks for.", where=folder,
                          next_step="Copy it again from where it was trained.")
+    refuse_not_finite(((name, one) for name, one in adapted.named_parameters() if one.requires_grad), saved.folder, "adapter")
     return adapted
 
 

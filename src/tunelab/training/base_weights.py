@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import math
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -46,11 +46,12 @@ def load_base(weights: Path, dtype: torch.dtype, packed: BitsAndBytesConfig | No
         lines = str(error).strip().splitlines() or [type(error).__name__]
         raise ModelError(f"The base model cannot be loaded: {lines[0]}", where=str(weights),
                          next_step="It needs config.json and safetensors weights of an architecture that transformers knows.") from error
+    attention.require_separation(model)
     if packed is not None:
         _keep_packed_weights_as_they_are(model)
     if auto_class is AutoModelForCausalLM:
         _refuse_missing(loading, weights)
-    _refuse_not_finite(model, weights)
+    refuse_not_finite(_numbers(model), weights, "base model")
     return model
 
 
@@ -108,14 +109,15 @@ def _refuse_missing(loading: dict[str, Any], weights: Path) -> None:
                          next_step="Check that all *.safetensors files are there, or download the model again.")
 
 
-def _refuse_not_finite(model: torch.nn.Module, weights: Path) -> None:
-    for name, tensor in _numbers(model):
+def refuse_not_finite(tensors: Iterable[tuple[str, torch.Tensor]], where: Path, what: str) -> None:
+    """Raises ModelError with the name of the first tensor that holds NaN or infinity; `what` they belong to is said too."""
+    for name, tensor in tensors:
         if tensor.is_floating_point() and not tensor.is_meta and tensor.numel():
             low, high = map(float, torch.aminmax(tensor.detach()))  # NaN when any number is, and nothing as large as the tensor is allocated
             if not (math.isfinite(low) and math.isfinite(high)):
-                what = "NaN" if math.isnan(low) else "infinite numbers"
-                raise ModelError(f"The weight {name!r} of the base model holds {what}; every loss would be NaN.", where=str(weights),
-                                 next_step="Download the model again; if it was trained by you, take an earlier checkpoint.")
+                found = "NaN" if math.isnan(low) else "infinite numbers"
+                raise ModelError(f"The weight {name!r} of the {what} holds {found}; every loss would be NaN.", where=str(where),
+                                 next_step="Download it again; if you trained it yourself, take an earlier checkpoint.")
 
 
 def _numbers(model: torch.nn.Module) -> Iterator[tuple[str, torch.Tensor]]:

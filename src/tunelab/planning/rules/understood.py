@@ -9,7 +9,7 @@ from tunelab.config.finding import Finding, Severity
 from tunelab.config.setting import Support
 from tunelab.planning.rules.registry import Context, rule
 
-_OWN_RULE = frozenset({"load_in_4bit", "load_in_8bit", "deepspeed"})
+_OWN_RULE = frozenset({"deepspeed"})
 
 
 @rule("TL801", Severity.NOTE, title="Understood, not acted on",
