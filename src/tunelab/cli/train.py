@@ -38,8 +38,7 @@ def train(
     machines = Machines.of(nproc, ctx.args)
     codes = [code.strip() for value in allow or () for code in value.split(",") if code.strip()]
     if is_for_several(config, machines):
-        again = [*["--resume"] * resume, *["--stand-ins"] * stand_ins, *["--json"] * as_json, *(f"--allow={code}" for code in codes)]
-        _show(launch(config, machines, again), as_json)
+        _show(launch(config, machines, resume=resume, allow=codes, stand_ins=stand_ins, as_json=as_json), as_json)
     else:
         _train_here(config, resume=resume, stand_ins=stand_ins, codes=codes, as_json=as_json)
 

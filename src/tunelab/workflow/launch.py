@@ -86,16 +86,16 @@ def is_for_several(path: str, machines: Machines) -> bool:
     return not is_worker() and (machines.nproc * machines.nnodes > 1 or read_config(Path(path)).config.distributed.use_ray)
 
 
-def launch(path: str, machines: Machines, arguments: Sequence[str]) -> Trained:
-    """Run a config with several processes; `arguments` are those of `tunelab train` for each worker.
+def launch(path: str, machines: Machines, *, resume: bool = False, allow: Sequence[str] = (), stand_ins: bool = False, as_json: bool = False) -> Trained:
+    """Run a config with several processes: the options are those of `train`. The first worker shows how it goes, in text or in JSON lines.
 
     Raises what `train` raises, from whichever worker it came; RunError when a worker was killed.
     """
-    config = open_config(path, network=True).config_or_raise()
+    config = open_config(path, network=True, allow_stand_ins=stand_ins).config_or_raise()
     if config.distributed.use_ray:
         from tunelab.workflow.ray import launch_on_ray
 
-        return launch_on_ray(path, config, machines.nproc * machines.nnodes, arguments)
+        return launch_on_ray(path, config, machines.nproc * machines.nnodes, {"resume": resume, "allow": list(allow), "stand_ins": stand_ins})
     with needs("train", "Training"):
         from tunelab.training.torchrun import run_workers
 
@@ -103,7 +103,8 @@ def launch(path: str, machines: Machines, arguments: Sequence[str]) -> Trained:
     folder = RunFolder(Path(config.run.output_dir))
     reports = Path(tempfile.mkdtemp(prefix="tunelab-workers-"))
     with _environment(reports, fleet.here):
-        command = [sys.executable, "-m", "tunelab.cli.main", "train", path, *arguments]
+        words = [*["--resume"] * resume, *["--stand-ins"] * stand_ins, *["--json"] * as_json, *(f"--allow={code}" for code in allow)]
+        command = [sys.executable, "-m", "tunelab.cli.main", "train", path, *words]
         ended = run_workers(command, fleet, reports / "output", lambda: (one["pid"] for one in _read(reports)))
     failure = _failure(ended, fleet, _read(reports), folder, reports)
     if not isinstance(failure, _KeptError):
@@ -158,6 +159,7 @@ def _failure(ended: Ended, fleet: Fleet, reports: Sequence[Mapping[str, Any]], f
 
     said = sorted((one for one in reports if "kind" in one), key=lambda one: one["time"])
     causes = [one for one in said if one["kind"] != LostWorkerError.__name__]
+    causes.sort(key=lambda one: (one["kind"] != causes[0]["kind"], one["rank"]))  # what all of them say, the first worker says
     killed = {rank: -code for rank, code in ended.exits.items() if code < 0 and not any(one["rank"] == rank for one in said)}
     if ended.stopped:
         stops = [one for one in causes if one["kind"] == Interrupted.__name__]

@@ -56,17 +56,6 @@ def tf32_elsewhere(context: Context) -> Iterator[Finding]:
                               fix="tf32: auto")
 
 
-@rule("TL605", Severity.BLOCKED, title="DeepSpeed",
-      why="It splits optimizer state, gradients and weights over many devices. This version trains on one device, where there is "
-          "nothing to split.",
-      bad="deepspeed: deepspeed_configs/zero2.json", good="gradient_checkpointing: true")
-def deepspeed(context: Context) -> Iterator[Finding]:
-    """A DeepSpeed config is written."""
-    if context.config.hardware.deepspeed:
-        yield context.finding("`deepspeed` is not run by this version, which trains on one device.", "deepspeed",
-                              fix="delete `deepspeed`")
-
-
 @rule("TL606", Severity.NOTE, title="Offloaded gradient checkpointing",
       why="Moving activations to main memory or disk is for GPUs that run out of memory, and this version does not do it; it computes them "
           "again, as `true` does. What is learnt is the same.",
