@@ -6,13 +6,28 @@ from tunelab.config.config import Config
 from tunelab.config.finding import Finding
 from tunelab.facts.machine import Machine
 from tunelab.facts.shapes import ModelShapes
-from tunelab.planning.rules import adapter, adapter_forms, data, dialect, freezing, hardware, model, optimisation, packed, reading, run, schedule, understood
+from tunelab.planning.rules import (
+    adapter,
+    adapter_forms,
+    data,
+    dialect,
+    freezing,
+    hardware,
+    model,
+    optimisation,
+    packed,
+    reading,
+    run,
+    schedule,
+    several,
+    understood,
+)
 from tunelab.planning.rules.registry import Context, Rule, all_rules, run_rules
 
 __all__ = ["Context", "Rule", "all_rules", "check"]
 
 # Importing a topic registers its rules.
-_TOPICS = (adapter, adapter_forms, data, dialect, freezing, hardware, model, optimisation, packed, reading, run, schedule, understood)
+_TOPICS = (adapter, adapter_forms, data, dialect, freezing, hardware, model, optimisation, packed, reading, run, schedule, several, understood)
 
 
 def check(config: Config, machine: Machine, shapes: ModelShapes | None) -> tuple[Finding, ...]:
