@@ -19,12 +19,24 @@ Anything else that escapes is our bug and keeps its traceback. Only `cli.main` r
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from tunelab.config.finding import Finding
+
+
+_REASONS = {
+    errno.ENOSPC: "the disk is full",
+    errno.EDQUOT: "the disk quota is used up",
+    errno.EFBIG: "the file grew over the allowed file size",
+    errno.EACCES: "permission was denied",
+    errno.EPERM: "permission was denied",
+    errno.EROFS: "the file system is read-only",
+}
 
 
 class TunelabError(Exception):
@@ -107,6 +119,16 @@ class Interrupted(TunelabError):
     """Stopped by the person (Ctrl-C, SIGTERM); everything up to here is saved."""
 
     exit_code = 130
+
+
+@contextmanager
+def storage_errors(path: Path, doing: str, next_step: str = "Free some space or choose another folder, then run the command again.") -> Iterator[None]:
+    """Turn an OSError inside the block into a StorageError that says what was being written where."""
+    try:
+        yield
+    except OSError as error:
+        reason = _REASONS.get(error.errno or 0, error.strerror or str(error))
+        raise StorageError(f"{doing} failed: {reason}.", where=str(path), next_step=next_step) from error
 
 
 @contextmanager

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import multiprocessing
 import os
 import signal
@@ -12,6 +13,8 @@ from functools import cache
 from multiprocessing.context import ForkServerContext, ForkServerProcess
 from pathlib import Path
 from typing import Any
+
+from tunelab.errors import TunelabError
 
 PRELOADED = ["tunelab.workflow.train", "tunelab.training.run", "tunelab.training.trackers", "peft", "transformers.models.llama.modeling_llama", __name__]
 
@@ -23,14 +26,18 @@ def _context() -> ForkServerContext:
     return context
 
 
-def start_training(config: Path, *, resume: bool = False, die: tuple[str, int] | None = None) -> ForkServerProcess:
-    """Train a config in a process of its own. `die`: a moment of MOMENTS and at which time of its coming the process kills itself."""
-    process = _context().Process(target=_train, args=(str(config), resume, die), daemon=True)
+def start_training(config: Path, *, resume: bool = False, die: tuple[str, int] | None = None,
+                   fault: tuple[str, int, int] | None = None) -> ForkServerProcess:
+    """Train a config in a process of its own. `die`: a moment of MOMENTS and at which time of its coming the process kills itself.
+
+    `fault`: a kind of write of WRITES, from which time of its coming on it fails, and the system's error number.
+    """
+    process = _context().Process(target=_train, args=(str(config), resume, die, fault), daemon=True)
     process.start()
     return process
 
 
-def _train(config: str, resume: bool, die: tuple[str, int] | None) -> None:
+def _train(config: str, resume: bool, die: tuple[str, int] | None, fault: tuple[str, int, int] | None) -> None:
     os.environ["HF_HUB_OFFLINE"] = "1"
     with (Path(config).with_suffix(".log")).open("a") as log, contextlib.redirect_stdout(log), contextlib.redirect_stderr(log):
         import torch
@@ -40,8 +47,14 @@ def _train(config: str, resume: bool, die: tuple[str, int] | None) -> None:
         torch.set_num_threads(1)
         if die is not None:
             MOMENTS[die[0]](die[1])
+        if fault is not None:
+            owner, name = WRITES[fault[0]]()
+            _failing(owner, name, fault[1], fault[2])
         try:
             train(config, resume=resume)
+        except TunelabError as error:
+            log.write(f"{type(error).__name__}: {error.message} | {error.where} | {error.next_step}\n")
+            sys.exit(2)
         except BaseException:
             import traceback
 
@@ -135,3 +148,67 @@ def _rotating(count: int) -> None:
 MOMENTS: dict[str, Callable[[int], None]] = {
     "packing": _packing, "writing the manifest": _manifest, "writing the config": _papers, "in a forward pass": _forward, "after an update": _update,
     "writing an event": _event, "evaluating": _evaluating, "saving": _saving, "renaming": _renaming, "rotating": _rotating}
+
+
+def _failing(owner: Any, name: str, count: int, number: int) -> None:
+    """Let owner.name fail as the system does, from the count-th call on, for as long as this process lives (a full disk stays full)."""
+    original, calls = getattr(owner, name), [0]
+
+    def watched(*arguments: Any, **options: Any) -> Any:
+        calls[0] += 1
+        if calls[0] >= count:
+            raise OSError(number, os.strerror(number))
+        return original(*arguments, **options)
+
+    setattr(owner, name, watched)
+
+
+def _event_file() -> tuple[Any, str]:
+    from tunelab.runs import events
+
+    class File(io.TextIOWrapper):
+        """A file of events whose writes can be made to fail."""
+
+        def write(self, text: str) -> int:
+            return super().write(text)
+
+    opened = Path.open
+
+    def open_(path: Path, mode: str = "r", *arguments: Any, **options: Any) -> Any:
+        return File(opened(path, "ab"), encoding="utf-8", newline="\n") if path.name == "events.jsonl" and mode == "a" else opened(path, mode, *arguments,
+                                                                                                                                **options)
+
+    events.Path.open = open_  # type: ignore[method-assign]
+    return File, "write"
+
+
+def _checkpoint_file() -> tuple[Any, str]:
+    from tunelab.training import checkpoint
+
+    return checkpoint, "save_file"
+
+
+def _weights_file() -> tuple[Any, str]:
+    from tunelab.training import checkpoint
+
+    return checkpoint, "save_adapter"
+
+
+def _small_file() -> tuple[Any, str]:
+    from tunelab.runs import store
+
+    return store.os, "fdopen"
+
+
+def _rename() -> tuple[Any, str]:
+    return Path, "replace"
+
+
+def _prepared() -> tuple[Any, str]:
+    from tunelab.data import cache
+
+    return cache.tempfile, "mkstemp"
+
+
+WRITES: dict[str, Callable[[], tuple[Any, str]]] = {"an event": _event_file, "a checkpoint": _checkpoint_file, "the weights": _weights_file,
+                                                   "a small file": _small_file, "a rename": _rename, "prepared data": _prepared}

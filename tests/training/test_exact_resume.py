@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import random
 import time
 from dataclasses import dataclass
@@ -93,6 +94,25 @@ def test_killed_at_random_moments_again_and_again(tiny_model: Path, tmp_path: Pa
         process.kill()
         process.join()
     assert kills or (tmp_path / "run" / "adapter_model.safetensors").exists()
+    _finished_like(whole, config, tmp_path / "run")
+
+
+FAULTS = [("an event", 1), ("an event", 12), ("a checkpoint", 1), ("a checkpoint", 5), ("the weights", 1), ("the weights", 3), ("a small file", 1), ("a small file", 3),
+          ("a rename", 1), ("a rename", 6), ("prepared data", 1)]
+
+
+@pytest.mark.parametrize(("write", "time_of_coming"), FAULTS)
+def test_a_full_disk_at_any_write_is_a_sentence_and_loses_nothing(tiny_model: Path, tmp_path: Path, data: Path, whole: Whole, write: str,
+                                                                  time_of_coming: int) -> None:
+    number = errno.ENOSPC if time_of_coming < 4 else errno.EROFS  # made read-only while it ran
+    config = write_config(tmp_path / "config.yml", tiny_model, data, tmp_path / "run", dataset_prepared_path=str(tmp_path / "prepared"), **RECIPE)
+    process = start_training(config, fault=(write, time_of_coming, number))
+    process.join()
+    said = config.with_suffix(".log").read_text()
+    assert process.exitcode == 2, said
+    assert "the disk is full" in said or "the file system is read-only" in said
+    assert "None" not in said.splitlines()[-1].split(" | ")[2]  # what to do next
+    assert not [path.name for path in (tmp_path / "run").glob("*.tmp")] and not list((tmp_path / "run").glob(".checkpoint*"))
     _finished_like(whole, config, tmp_path / "run")
 
 

@@ -14,8 +14,8 @@ import os
 import shutil
 import tempfile
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, suppress
 from dataclasses import replace
 from datetime import date
 from importlib import metadata
@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from tunelab.data.samples import Samples, join
-from tunelab.errors import StorageError
+from tunelab.errors import storage_errors
 
 VERSION = 2
 """Raised with every change to how rows become tokens, so that no older file is hit."""
@@ -165,13 +165,8 @@ def _move(source: Path, target: Path) -> None:
         copy.replace(target)
 
 
-@contextmanager
-def _storing(folder: Path | None) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise StorageError(f"The tokenised rows cannot be written: {error}.", where=str(folder),
-                           next_step="Free some space, or choose another dataset_prepared_path.") from error
+def _storing(folder: Path | None) -> AbstractContextManager[None]:
+    return storage_errors(folder or Path(), "Keeping the tokenised rows", "Free some space, or choose another dataset_prepared_path.")
 
 
 def _file(folder: Path, key: str) -> Path:

@@ -7,9 +7,9 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
-from tunelab.errors import FolderError, LockedError, StorageError
+from tunelab.errors import FolderError, LockedError, StorageError, storage_errors
 from tunelab.planning.here import size
-from tunelab.runs.store import remove_leftovers, storage_errors, whole_folder
+from tunelab.runs.store import remove_leftovers, whole_folder
 
 _SPARE = 50_000_000
 """Bytes beside the weights: tokenizer, index, the file system's own."""

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from tunelab.runs.store import storage_errors
+from tunelab.errors import storage_errors
 
 
 class EventLog:

@@ -11,13 +11,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tunelab.errors import FolderError, LockedError, StorageError
-from tunelab.runs.store import read_json, remove_leftovers, storage_errors, write_json
+from tunelab.errors import FolderError, LockedError, StorageError, storage_errors
+from tunelab.runs.store import read_json, remove_leftovers, write_json
 
 MANIFEST = "manifest.json"
 LOCK = ".lock"
@@ -113,6 +114,10 @@ def open_for_training(path: Path, *, resume: bool) -> tuple[RunFolder, RunLock]:
         remove_leftovers(path, "result")
     except BaseException:
         lock.release()
+        if not taken:  # a refusal leaves nothing behind
+            (path / LOCK).unlink(missing_ok=True)
+            with contextlib.suppress(OSError):
+                path.rmdir()
         raise
     return folder, lock
 

@@ -1,9 +1,8 @@
-"""Writing files so that they are whole or not there, and turning a full disk into a sentence."""
+"""Writing files so that they are whole or not there."""
 
 from __future__ import annotations
 
 import contextlib
-import errno
 import json
 import os
 import shutil
@@ -12,26 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from tunelab.errors import StorageError
-
-_REASONS = {
-    errno.ENOSPC: "the disk is full",
-    errno.EDQUOT: "the disk quota is used up",
-    errno.EFBIG: "the file grew over the allowed file size",
-    errno.EACCES: "permission was denied",
-    errno.EPERM: "permission was denied",
-    errno.EROFS: "the file system is read-only",
-}
-
-
-@contextlib.contextmanager
-def storage_errors(path: Path, doing: str, next_step: str = "Free some space or choose another folder, then run the command again.") -> Iterator[None]:
-    """Turn an OSError inside the block into a StorageError that says what was being written where."""
-    try:
-        yield
-    except OSError as error:
-        reason = _REASONS.get(error.errno or 0, error.strerror or str(error))
-        raise StorageError(f"{doing} failed: {reason}.", where=str(path), next_step=next_step) from error
+from tunelab.errors import StorageError, storage_errors
 
 
 def write_text(path: Path, text: str) -> None:

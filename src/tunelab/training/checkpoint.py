@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from safetensors.torch import load_file, load_model, save_file
 
-from tunelab.errors import StorageError
+from tunelab.errors import StorageError, storage_errors
 from tunelab.runs.checkpoints import STATE, checksums, read_state, rotate
 from tunelab.runs.folder import RunFolder
 from tunelab.runs.store import whole_folder
@@ -120,9 +120,10 @@ def save_result(state: State, run: RunFolder) -> None:
     with whole_folder(run.path / "result", "Saving the result") as folder:
         save_weights(state, folder)
     result = run.path / "result"
-    for file in sorted(result.iterdir()):
-        file.replace(run.path / file.name)
-    result.rmdir()
+    with storage_errors(run.path, "Saving the result"):
+        for file in sorted(result.iterdir()):
+            file.replace(run.path / file.name)
+        result.rmdir()
 
 
 def load_checkpoint(folder: Path) -> tuple[Progress, Any]:

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from tunelab.errors import FolderError, LockedError, StorageError
+from tunelab.errors import FolderError, LockedError, StorageError, storage_errors
 from tunelab.runs.events import EventLog, evaluations, read_events, steps
 from tunelab.runs.folder import RunFolder, RunLock, open_for_training
-from tunelab.runs.store import read_json, storage_errors, whole_folder, write_json, write_text
+from tunelab.runs.store import read_json, whole_folder, write_json, write_text
 
 
 def test_writing_replaces_a_file_whole_and_leaves_nothing_beside_it(tmp_path: Path) -> None:
@@ -82,14 +82,23 @@ def test_a_folder_is_held_by_one_writer(tmp_path: Path) -> None:
 
 
 def test_a_folder_with_a_run_needs_resume_and_resume_needs_a_run(tmp_path: Path) -> None:
-    with pytest.raises(FolderError, match="no run here"):
-        open_for_training(tmp_path / "run", resume=True)
+    for _ in range(2):
+        with pytest.raises(FolderError, match="no run here"):
+            open_for_training(tmp_path / "run", resume=True)
+    assert not (tmp_path / "run").exists()
     write_json(tmp_path / "run" / "manifest.json", {"status": "interrupted"})
     with pytest.raises(FolderError, match=r"already holds a run \(interrupted\)"):
         open_for_training(tmp_path / "run", resume=False)
     folder, lock = open_for_training(tmp_path / "run", resume=True)
     lock.release()
     assert folder.manifest()["status"] == "interrupted"
+
+
+def test_a_start_that_was_killed_before_it_wrote_anything_can_be_resumed(tmp_path: Path) -> None:
+    _, lock = open_for_training(tmp_path / "run", resume=False)
+    lock.release()
+    _, lock = open_for_training(tmp_path / "run", resume=True)
+    lock.release()
 
 
 def test_a_file_in_the_folders_place_is_refused(tmp_path: Path) -> None:

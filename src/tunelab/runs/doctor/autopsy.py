@@ -105,7 +105,7 @@ def examine(path: Path, *, checksums: bool = True) -> Examined:
     whole = [one for one in checkpoints if one.damage is None or one.damage == "not looked at"]
     broken = [DAMAGED_CHECKPOINT.found(f"{Path(one.folder).name}: {one.damage}", step=one.step) for one in checkpoints if one not in whole]
     lost = [PARTS_MISSING.found("; ".join(remains.wrong))] if remains.wrong else []
-    findings = (*_how_it_ended(remains, status, doctor, checkpoints), *lost, *broken, *doctor.found.values())
+    findings = (*_how_it_ended(remains, status, doctor, checkpoints), *lost, *broken, *doctor.diagnoses)
     steps = {event["step"]: event for event in remains.events if event["event"] == "step"}
     looked = {event["step"]: event for event in remains.events if event["event"] == "evaluation"}
     seconds = sum(number(event.get("seconds"), 0.0) for event in steps.values())

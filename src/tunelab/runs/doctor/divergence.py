@@ -23,13 +23,15 @@ GRADIENT_NOT_A_NUMBER = ailment(
     advice="Start again with a much lower learning rate, or with bfloat16 in place of fp16.")
 EXPLODED = ailment(
     "TD103", Severity.ERROR, "The loss explodes",
-    looks_for="the mean of the last 10 losses above 1.5 times the first five plus 0.5 nats, by four standard errors; or one loss above three times "
-              "the start and above 15 nats, which is worse than guessing among 3 million tokens",
+    looks_for="the mean of the last 10 losses above 1.5 times the start plus 1 nat, by five standard errors; or one loss above three times the start "
+              "and above 15 nats, which is worse than guessing among 3 million tokens. The start is the mean of the first five losses, or of "
+              "the first two where the others are far above them already",
     why="Steps overshoot: each makes the model worse than it was before training. Waiting does not mend it.",
     advice="Stop, and start again with a much lower learning rate and a longer warm-up.")
 LOST_AGAIN = ailment(
     "TD104", Severity.ERROR, "What was learnt is lost again",
-    looks_for="10 losses in a row whose mean is back at 90 % of the start, after it had been below 80 % of it (by four standard errors)",
+    looks_for="the mean of the last 10 losses has lost nine tenths of the way that it had come down from the first ten, where that way was a fifth of "
+              "them and eight standard errors",
     why="The learning rate was bearable at first and is too high for where the weights are now; usually one bad step that was not survived.",
     advice="Go back to a checkpoint from before that, or start again with a lower learning rate.")
 SPIKED = ailment(
@@ -90,29 +92,32 @@ class NotANumber(Watcher):
 
 
 class Exploding(Watcher):
-    """TD103, TD104. A first loss of 2 (a chat model on chats) may reach 3.5 and one of 10.8 (random weights) 16.7 before it counts; four standard
-    errors keep small, noisy batches from being taken for divergence."""
+    """TD103, TD104. A start of 2 (a chat model on chats) may reach 4 and one of 10.8 (random weights) 17.2 before it counts; five standard errors
+    keep small, noisy batches from being taken for divergence. The first two losses, because the third may be an explosion already."""
 
     def __init__(self, case: Case) -> None:
         super().__init__(case)
-        self._start, self._recent = Window(5), Window(10)
-        self._best, self._best_step = math.inf, 0
+        self._first, self._start, self._ten, self._recent = Window(2), Window(5), Window(10), Window(10)
+        self._best, self._best_step, self._error = math.inf, 0, 0.0
 
     def step(self, step: Step) -> Iterator[Diagnosis]:
-        if not self._start.full:
-            self._start.add(step.loss)
+        for window in (self._first, self._start, self._ten):
+            if not window.full:
+                window.add(step.loss)
         self._recent.add(step.loss)
-        start, recent, error = self._start.mean, self._recent.mean, self._recent.error
-        if self._start.count >= 2 and step.loss > max(3 * start, 15.0):
+        start = self._start.mean if self._start.mean <= 2 * self._first.mean else self._first.mean
+        recent, error = self._recent.mean, self._recent.error
+        if self._first.full and step.loss > max(3 * start, 15.0):
             yield self._exploded(step, f"loss {step.loss:.4g} at step {step.step}, {start:.4g} at the start")
-        if not self._recent.full or step.step < 15:
+        if not self._recent.full or step.step < 12:
             return
-        if recent > 1.5 * start + 0.5 and recent > start + 4 * error:
-            yield self._exploded(step, f"loss {recent:.4g} over steps {step.step - 9} to {step.step}, {start:.4g} over the first five")
+        if recent > 1.5 * start + 1 and recent > start + 5 * error:
+            yield self._exploded(step, f"loss {recent:.4g} over steps {step.step - 9} to {step.step}, {start:.4g} at the start")
+        begin, way = self._ten.mean, self._ten.mean - self._best
         if recent < self._best:
-            self._best, self._best_step = recent, step.step
-        elif self._best < 0.8 * start and recent > 0.9 * start and recent > self._best + 4 * error:
-            yield LOST_AGAIN.found(f"loss {start:.4g} at the start, {self._best:.4g} around step {self._best_step}, and {recent:.4g} again over steps "
+            self._best, self._best_step, self._error = recent, step.step, error
+        elif way > 0.2 * begin and way > 8 * max(self._error, error) and recent > begin - 0.1 * way:
+            yield LOST_AGAIN.found(f"loss {begin:.4g} at the start, {self._best:.4g} around step {self._best_step}, and {recent:.4g} again over steps "
                                    f"{step.step - 9} to {step.step}", step=step.step, edit=calmer(self.case, 5))
 
     def _exploded(self, step: Step, seen: str) -> Diagnosis:

@@ -83,7 +83,8 @@ class Flat(Watcher):
     def _found(self, seen: str, step: int) -> Diagnosis:
         rate, usual = self.case.learning_rate, self.case.usual_rate
         if rate <= MOST_RATE:
-            return FLAT.found(f"{seen}; learning rate {figures(rate)}", step=step, edit=f"learning_rate: {figures(min(max(10 * rate, usual), MOST_RATE))}")
+            higher = min(max(10 * rate, usual), MOST_RATE)
+            return FLAT.found(f"{seen}; learning rate {figures(rate)}", step=step, edit=f"learning_rate: {figures(higher)}" if higher > rate else "")
         return FLAT.found(f"{seen}; learning rate {figures(rate)}", step=step, edit=f"learning_rate: {figures(usual)}",
                           why="The learning rate is so high that the first steps threw the weights to where all answers are equally bad.",
                           advice="Begin with a usual learning rate.")
@@ -169,4 +170,4 @@ class LateRate(Watcher):
     def end(self) -> Iterator[Diagnosis]:
         if self.case.scheduler in _DECAYING and self._steps >= 10 and self._last > 0.2 * self._highest:
             yield LATE_RATE.found(f"learning rate {figures(self._last)} at step {self._steps}, {figures(self._highest)} at its highest", step=self._steps,
-                                  edit=f"max_steps: {self._steps}")
+                                  edit=f"warmup_steps: {max(1, self._steps // 20)}" if self.case.warmup >= self._steps else f"max_steps: {self._steps}")

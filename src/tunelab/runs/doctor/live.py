@@ -17,6 +17,10 @@ WATCHERS: tuple[type[Watcher], ...] = (
     generalising.Overfitting, generalising.Gap, generalising.Unjudged, generalising.NothingToLearn,
     supply.Supply, supply.Speed, preferences.CoinToss, preferences.BothFall)
 
+_CONSEQUENCES = {"TD103": ("TD106", "TD201", "TD301", "TD302"), "TD104": ("TD106", "TD201", "TD301", "TD302"), "TD202": ("TD201",),
+                 "TD203": ("TD201",), "TD301": ("TD302",), "TD304": ("TD201",)}
+"""Ailment -> what it explains: that is not told as well."""
+
 
 class Doctor:
     """Each call takes constant time and memory. `found` holds every diagnosis so far, an ailment once, in order of appearance."""
@@ -54,7 +58,7 @@ class Doctor:
     def end(self) -> tuple[Diagnosis, ...]:
         """After the last step of a finished run. What was found before keeps its place in `found`, with its final numbers."""
         before = set(self.found)
-        self.found.update((one.code, one) for watcher in self._watchers for one in watcher.end())
+        self.found.update((one.code, one) for watcher in self._watchers for one in watcher.end() if not self._explained(one.code))
         return tuple(one for code, one in self.found.items() if code not in before)
 
     def replay(self, events: Iterable[Mapping[str, Any]]) -> Iterator[Diagnosis]:
@@ -70,7 +74,15 @@ class Doctor:
         new = []
         for watcher in self._watchers:
             for one in ask(watcher):
-                if one.code not in self.found:
+                if one.code not in self.found and not self._explained(one.code):
                     self.found[one.code] = one
                     new.append(one)
         return tuple(new)
+
+    @property
+    def diagnoses(self) -> tuple[Diagnosis, ...]:
+        """What was found, without what something found later explains."""
+        return tuple(one for one in self.found.values() if not self._explained(one.code))
+
+    def _explained(self, code: str) -> bool:
+        return any(code in explained for cause, explained in _CONSEQUENCES.items() if cause in self.found)
