@@ -8,12 +8,10 @@ from typing import Any
 
 from tunelab.config.finding import Finding, Severity
 from tunelab.config.raw import Raw
+from tunelab.data.pairs import ENTRY_KEYS
 from tunelab.planning.rules.registry import Context, listed, rule
 
-_PAIRS = frozenset({"path", "split", "type", "data_files", "revision", "field_messages", "field_chosen", "field_rejected"})
-_RATED = frozenset({"path", "split", "type", "data_files", "trust_remote_code", "revision"})
-KEPT = {"dpo": _PAIRS, "ipo": _PAIRS, "simpo": _PAIRS, "kto": _RATED}
-"""The keys of an entry that survive, by method; all other methods keep those of plain rows."""
+KEPT = ENTRY_KEYS
 
 _COLUMNS = {
     "dpo": frozenset({"field_system", "field_prompt", "field_chosen", "field_rejected", "prompt_format", "chosen_format", "rejected_format"}),
