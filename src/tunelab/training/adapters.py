@@ -23,7 +23,7 @@ from tunelab.errors import ModelError
 from tunelab.facts.adapter import WEIGHTS, read_adapter
 from tunelab.facts.model import weight_paths
 from tunelab.planning.lora import initialisation
-from tunelab.training.base_weights import refuse_not_finite
+from tunelab.training.base_weights import let_go_of_the_file, refuse_not_finite
 
 _START, _RESIZED = "tunelab_start", "tunelab_resized"
 _DOES_NOT_FIT = (ValueError, TypeError, KeyError, IndexError, NotImplementedError, RuntimeError)
@@ -51,6 +51,7 @@ def with_adapter(config: Config, model: Any, weights: Path, task: str = "CAUSAL_
     if start == "loftq":
         _start_from_what_packing_loses(adapted, weights)
     if start.startswith(("pissa", "olora")):
+        let_go_of_the_file(one for name, one in adapted.named_parameters() if not one.requires_grad and ".base_layer." not in name)
         setattr(adapted, _START, {name: tensor.detach().clone() for name, tensor in _matrices(adapted)})
     return adapted
 

@@ -49,6 +49,7 @@ def load_base(weights: Path, dtype: torch.dtype, packed: BitsAndBytesConfig | No
     attention.require_separation(model)
     if packed is not None:
         _keep_packed_weights_as_they_are(model)
+        let_go_of_the_file(parameter for parameter in model.parameters() if parameter.is_floating_point() and not hasattr(parameter, "quant_state"))
     if auto_class is AutoModelForCausalLM:
         _refuse_missing(loading, weights)
     refuse_not_finite(_numbers(model), weights, "base model")
@@ -87,6 +88,13 @@ def fit_vocabulary(config: Config, model: Any, vocabulary: int) -> None:
     rows = embedding_rows(config, present, vocabulary)
     if rows != present:
         model.resize_token_embeddings(rows, mean_resizing=bool(config.model.mean_resizing_embeddings))
+
+
+def let_go_of_the_file(parameters: Iterable[torch.nn.Parameter]) -> None:
+    """Give these memory of their own. On a CPU weights are views of the mapped file, and one of them keeps all of it in memory, though the
+    others have been packed or replaced (SmolLM2-135M: 0.5 GB)."""
+    for parameter in parameters:
+        parameter.data = parameter.data.clone()
 
 
 def _device() -> torch.device:
