@@ -126,7 +126,8 @@ def train(job: Job, run: RunFolder, events: EventLog, watch: Watch) -> Outcome:
                 loss, measures = loop.evaluate()
                 loop.rate.observe(loss)
                 progress = replace(progress, random=RandomState.now(), evaluations={**progress.evaluations, record.step: loss})
-                events.append("evaluation", step=record.step, loss=loss, rows=len(job.held_out), measures=measures)
+                rows = sum(len(row) for batch in job.schedule.evaluation_batches() for row in batch)
+                events.append("evaluation", step=record.step, loss=loss, rows=rows, measures=measures)
                 watch.evaluation(record.step, loss, measures)
                 _say(doctor.evaluation({"step": record.step, "loss": loss}), events, watch)
             if plan.is_save(record.step) or (plan.keeps_best and progress.best == record.step):

@@ -30,19 +30,19 @@ def no_margin(context: Context) -> Iterator[Finding]:
 
 
 @rule("TL983", Severity.ERROR, title="KTO with one row at a time",
-      why="KTO measures how far the model has moved by giving each prompt the answer of its neighbour in the micro-batch; alone, a row is its own neighbour "
-          "and the measure is the reward itself. trl's trainer does not start.",
+      why="KTO measures how far the model has moved by giving each prompt the answer of its neighbour in the micro-batch; alone, a row is its own "
+          "neighbour and the measure is the reward itself. trl's trainer does not start.",
       bad="rl: kto\nremove_unused_columns: false\nmicro_batch_size: 1", good="rl: kto\nremove_unused_columns: false\nmicro_batch_size: 2")
 def no_neighbour(context: Context) -> Iterator[Finding]:
     """rl: kto and a micro_batch_size of 1."""
     if context.config.preference.rl == "kto" and context.config.optimisation.micro_batch_size == 1:
-        yield context.finding("`rl: kto` needs at least two rows in a micro-batch.", "micro_batch_size" if context.raw.written("micro_batch_size") else "rl",
-                              expected="2 or more", fix="micro_batch_size: 2")
+        place = "micro_batch_size" if context.raw.written("micro_batch_size") else "rl"
+        yield context.finding("`rl: kto` needs at least two rows in a micro-batch.", place, expected="2 or more", fix="micro_batch_size: 2")
 
 
 @rule("TL984", Severity.ERROR, title="A DPO loss with a smoothing that it cannot take",
-      why="exo_pair takes the logarithm of the smoothing, and robust divides by what is left of a half; weighting by likelihood belongs to a pair, and the "
-          "losses that sort pairs lose it.",
+      why="exo_pair takes the logarithm of the smoothing, and robust divides by what is left of a half; weighting by likelihood belongs to a pair, and "
+          "the losses that sort pairs lose it.",
       bad=("rl: dpo\ndpo_loss_type: [exo_pair]", "rl: dpo\ndpo_loss_type: [robust]\ndpo_label_smoothing: 0.5",
            "rl: dpo\ndpo_loss_type: [aot]\ndpo_use_weighting: true"),
       good="rl: dpo\ndpo_loss_type: [exo_pair]\ndpo_label_smoothing: 0.001")
@@ -69,9 +69,9 @@ def impossible_smoothing(context: Context) -> Iterator[Finding]:
 def unread_smoothing(context: Context) -> Iterator[Finding]:
     """dpo_label_smoothing without a loss that reads it."""
     settings = context.config.preference
-    if settings.rl == "dpo" and settings.dpo_label_smoothing and not _SMOOTHED & {*(settings.dpo_loss_type or ["sigmoid"])}:
-        yield context.finding(f"`dpo_label_smoothing` does nothing with {listed(settings.dpo_loss_type or ['sigmoid'])}.", "dpo_label_smoothing",
-                              expected="a loss that reads it: dpo_loss_type: [robust]", fix="delete `dpo_label_smoothing`")
+    losses = [str(name) for name in settings.dpo_loss_type or ("sigmoid",)]
+    if settings.rl == "dpo" and settings.dpo_label_smoothing and not _SMOOTHED & {*losses}:
+        yield context.finding(f"`dpo_label_smoothing` does nothing with {listed(losses)}.", "dpo_label_smoothing", expected="a loss that reads it: dpo_loss_type: [robust]", fix="delete `dpo_label_smoothing`")
 
 
 @rule("TL986", Severity.WARNING, title="A preference setting that this run does not read",
@@ -90,8 +90,8 @@ def of_another_method(context: Context) -> Iterator[Finding]:
 
 
 @rule("TL987", Severity.NOTE, title="Dropout is off for preferences",
-      why="An answer is compared with another one, or with what the reference says of it; with dropout chance would be compared too. trl switches it off as "
-          "well, without a word.",
+      why="An answer is compared with another one, or with what the reference says of it; with dropout chance would be compared too. trl switches it off "
+          "as well, without a word.",
       bad="rl: dpo\nadapter: lora\nlora_r: 8\nlora_dropout: 0.1", good="rl: dpo\nadapter: lora\nlora_r: 8")
 def no_dropout(context: Context) -> Iterator[Finding]:
     """lora_dropout with a preference method."""
