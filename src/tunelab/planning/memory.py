@@ -27,6 +27,8 @@ FRAMEWORK_BYTES = 420_000_000
 """A process that has imported torch, transformers, accelerate and peft and is about to train (measured on Linux)."""
 TOKENIZER_BYTES = 1_000
 """What the tokenizer takes for each token of its vocabulary (measured: 48 MB for 49,152)."""
+PACKING_BYTES = 40_000_000
+"""What importing bitsandbytes takes (measured)."""
 CUDA_CONTEXT_BYTES = 500_000_000
 """What CUDA itself takes on the device, beside torch's own allocations."""
 _WORKSPACE_CUDA = 40_000_000  # cuBLAS
@@ -95,7 +97,7 @@ def estimate_evaluation(work: Workload, *, cuda: bool, fleet: Fleet | None = Non
     size = BYTES[work.precision]
     layer = tokens * size * (4 * work.shapes.hidden_size + 3 * work.shapes.intermediate_size)
     parts = {**static.parts(cuda), "activations": layer, "logits": supervised * work.shapes.vocab_size * 4 * 2}
-    parts["framework"] = 0 if cuda else _framework(work.shapes)
+    parts["framework"] = 0 if cuda else _framework(work.shapes, work.bits)
     whole = {name: round(parts.get(name, 0)) for name in PARTS}
     return MemoryPlan(**whole, total=sum(whole.values()), precision=work.precision, moment="evaluation", devices=fleet.devices, host=static.host,
                       validated=False)
@@ -186,7 +188,7 @@ def _cpu_moments(work: Workload, static: _Static) -> dict[str, dict[str, float]]
     dead = work.tokens * dead_per_token(work)
     logits = work.supervised * work.shapes.vocab_size * 4 * _LOGIT_COPIES
     accumulated = work.accumulation > 1
-    base = {**static.parts(cuda=False), "framework": _framework(work.shapes)}
+    base = {**static.parts(cuda=False), "framework": _framework(work.shapes, work.bits)}
     present = static.gradients_small + static.gradients_large if accumulated else 0.0
     gaps = persistent_gaps(static.optimizer_small + (static.gradients_small if accumulated else 0.0))
     forward = {**base, "gradients": present, "activations": kept, "logits": logits, "allocator": max(gaps, dead * (2 / 3 if work.checkpointing else 1))}
@@ -237,8 +239,8 @@ def _experts(work: Workload) -> float:
     return expert_weights(work) * (1 if work.checkpointing else work.shapes.layers)
 
 
-def _framework(shapes: ModelShapes) -> int:
-    return FRAMEWORK_BYTES + TOKENIZER_BYTES * shapes.vocab_size
+def _framework(shapes: ModelShapes, bits: int = 0) -> int:
+    return FRAMEWORK_BYTES + TOKENIZER_BYTES * shapes.vocab_size + (PACKING_BYTES if bits else 0)
 
 
 def _count(shapes: Iterable[tuple[int, ...]]) -> int:
