@@ -166,7 +166,7 @@ def _failure(ended: Ended, fleet: Fleet, reports: Sequence[Mapping[str, Any]], f
         return _as_error(stops[0], fleet) if stops else Interrupted("Stopped before the first step was done; nothing was trained yet.",
                                                                     next_step="Start again with the same command.")
     if killed and not causes:
-        rank, number = min(killed.items())
+        rank, number = min(killed.items(), key=lambda one: (one[1] == signal.SIGTERM, one[0]))  # SIGTERM is what the others are then sent
         return RunError(f"Worker {rank} of {fleet.count} was killed ({_signal_name(number)}), so the run was ended.", where=str(folder.path),
                         next_step=("Systems do that when memory runs out; `tunelab plan` says what is needed. " if number == 9 else "")
                         + _how_to_go_on(folder))

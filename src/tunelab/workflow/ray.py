@@ -29,7 +29,7 @@ def launch_on_ray(path: str, config: Config, nproc: int, options: Mapping[str, A
         from ray.train.torch import TorchConfig, TorchTrainer
 
     if not ray.is_initialized():
-        ray.init(log_to_driver=True, logging_level="ERROR", include_dashboard=False)
+        ray.init(log_to_driver=False, logging_level="ERROR", include_dashboard=False)
     resources = settings.resources_per_worker or ({"GPU": 1} if ray.cluster_resources().get("GPU") else {"CPU": 1})
     gpu = bool(resources.get("GPU"))
     output = Path(config.run.output_dir).absolute()
