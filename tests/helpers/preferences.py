@@ -28,7 +28,8 @@ def rated_rows(rows: int = 24) -> list[dict[str, Any]]:
 
 def scored_rows(rows: int = 24) -> list[dict[str, Any]]:
     """Rows of `type: bradley_terry.chat_template`."""
-    return [{"input": row["messages"][0]["content"], "chosen": row["chosen"]["content"], "rejected": row["rejected"]["content"]} for row in pair_rows(rows)]
+    return [{"input": row["messages"][0]["content"], "chosen": row["chosen"]["content"], "rejected": row["rejected"]["content"]}
+            for row in pair_rows(rows)]
 
 
 def odds_rows(rows: int = 24) -> list[dict[str, Any]]:

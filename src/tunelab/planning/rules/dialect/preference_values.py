@@ -71,7 +71,8 @@ def unread_smoothing(context: Context) -> Iterator[Finding]:
     settings = context.config.preference
     losses = [str(name) for name in settings.dpo_loss_type or ("sigmoid",)]
     if settings.rl == "dpo" and settings.dpo_label_smoothing and not _SMOOTHED & {*losses}:
-        yield context.finding(f"`dpo_label_smoothing` does nothing with {listed(losses)}.", "dpo_label_smoothing", expected="a loss that reads it: dpo_loss_type: [robust]", fix="delete `dpo_label_smoothing`")
+        yield context.finding(f"`dpo_label_smoothing` does nothing with {listed(losses)}.", "dpo_label_smoothing",
+                              expected="a loss that reads it: dpo_loss_type: [robust]", fix="delete `dpo_label_smoothing`")
 
 
 @rule("TL986", Severity.WARNING, title="A preference setting that this run does not read",
