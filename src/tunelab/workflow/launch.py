@@ -159,7 +159,8 @@ def _failure(ended: Ended, fleet: Fleet, reports: Sequence[Mapping[str, Any]], f
 
     said = sorted((one for one in reports if "kind" in one), key=lambda one: one["time"])
     causes = [one for one in said if one["kind"] != LostWorkerError.__name__]
-    causes.sort(key=lambda one: (one["kind"] != causes[0]["kind"], one["rank"]))  # what all of them say, the first worker says
+    kind = causes[0]["kind"] if causes else ""
+    causes = sorted(causes, key=lambda one: (one["kind"] != kind, one["rank"]))  # what several of them say, the first worker says
     killed = {rank: -code for rank, code in ended.exits.items() if code < 0 and not any(one["rank"] == rank for one in said)}
     if ended.stopped:
         stops = [one for one in causes if one["kind"] == Interrupted.__name__]
