@@ -177,7 +177,7 @@ def _static(work: Workload, fleet: Fleet) -> _Static:
     if fleet.offload_weights:
         host += (weights + adapter) * fleet.devices
         weights = adapter = 0.0
-    return _Static(weights, adapter, state_small, state_large, sum_small, sum_large, largest, doubled, 2.0 * largest if state.temporary else 0.0,
+    return _Static(weights, adapter, state_small, state_large, sum_small, sum_large, largest, doubled, state.copies * largest,
                    round(host))
 
 

@@ -27,7 +27,8 @@ _TORCHAO_BLOCK = 256  # and torchao that of tensors which do not come apart in b
 class OptimizerState:
     """Bytes per element of a matrix and of a vector. `low_rank`: "", "factored" (a row and a column per matrix besides) or "galore".
 
-    `no_gradients`: each gradient is used as soon as it is there. `temporary`: a step needs room for two more copies of the largest tensor.
+    `no_gradients`: each gradient is used as soon as it is there. `temporary`: on a GPU a step needs room
+    for all gradients once more (torch's loop over many tensors at once). `copies`: of the largest tensor that a step on a CPU makes (measured).
     `builder`: which part of training/optimizer makes it, "" when none does. `arguments`: what optim_args may hold. `needs`: "" or "cuda".
     `instead` and `why`: what stands in where it cannot run, and a clause that says how that differs.
     `known`: False for a name that is not in the table, which is counted as AdamW.
@@ -40,6 +41,7 @@ class OptimizerState:
     no_gradients: bool
     temporary: bool
     source: str
+    copies: float = 0.0
     builder: str = ""
     arguments: tuple[str, ...] = ()
     package: str = ""
@@ -69,9 +71,9 @@ def optimizers() -> Mapping[str, OptimizerState]:
     lines = (resources.files("tunelab.planning") / "optimizers.tsv").read_text(encoding="utf-8").splitlines()[1:]
     found = {}
     for line in lines:
-        name, matrix, vector, low, weights, builder, arguments, package, needs, instead, why, source = line.split("\t")
-        found[name] = OptimizerState(name, float(matrix), float(vector), low, weights == "no_gradients", weights == "temporary", source, builder,
-                                     tuple(arguments.split()), package, needs, instead, why)
+        name, matrix, vector, low, weights, copies, builder, arguments, package, needs, instead, why, source = line.split("\t")
+        found[name] = OptimizerState(name, float(matrix), float(vector), low, weights == "no_gradients", weights == "temporary", source, float(copies),
+                                     builder, tuple(arguments.split()), package, needs, instead, why)
     return MappingProxyType(found)
 
 
