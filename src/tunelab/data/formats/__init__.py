@@ -79,10 +79,10 @@ def find_format(type_name: str | RowFormat, index: int) -> Format:
         return found
     where = f"datasets[{index}].type"
     if type_name in REWARD_TYPES:
-        raise DataError(f"type {type_name} is for reward models, which this version does not train.", where=where,
-                        next_step="Use a type of plain rows, such as type: chat_template")
+        raise DataError(f"type {type_name} is for reward models, and the config does not say `reward_model: true`.", where=where,
+                        next_step="Write reward_model: true, or use a type of plain rows, such as type: chat_template")
     if any(type_name in types for types in LOADERS.values()):
-        raise DataError(f"type {type_name} reads preference data, and this version trains on plain rows only.", where=where,
-                        next_step="Use a type of plain rows, such as type: chat_template")
+        raise DataError(f"type {type_name} reads preference data, and there is no `rl` to say what for.", where=where,
+                        next_step="Write rl: dpo (or kto, orpo), or use a type of plain rows, such as type: chat_template")
     raise DataError(f"type {type_name!r} is not known; known are {', '.join(COMMON_TYPES)} and others.", where=where,
                     next_step=f"Write: {unknown_type_edit(type_name)}")
