@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,8 @@ from tunelab.data.prepare import context_of
 from tunelab.data.sample import Origin, Row
 from tunelab.runs.events import steps
 from tunelab.training.model import build_model
+from tunelab.training.preference.losses import DPO_LOSSES
+from tunelab.training.preference.methods import objective_of
 from tunelab.workflow.opening import Loaded, Opened, load_data, open_config
 from tunelab.workflow.train import train
 
@@ -63,7 +66,8 @@ def _trainer_of(method: str, opened: Opened, model: Any, rows: list[dict[str, An
         output_dir=str(opened.source.path.parent / "trl"), per_device_train_batch_size=about.micro_batch_size, max_length=config.data.sequence_len,
         gradient_accumulation_steps=about.gradient_accumulation_steps, num_train_epochs=1, learning_rate=about.learning_rate, lr_scheduler_type="cosine",
         warmup_steps=2, weight_decay=about.weight_decay, logging_steps=1, save_strategy="no", report_to=[], seed=7, use_cpu=True, optim="adamw_torch",
-        max_grad_norm=1.0, remove_unused_columns=False, disable_tqdm=True, bf16=False, train_sampling_strategy="sequential", gradient_checkpointing=False, **special)
+        max_grad_norm=1.0, remove_unused_columns=False, disable_tqdm=True, bf16=False, train_sampling_strategy="sequential",
+        gradient_checkpointing=False, **special)
     return trainer(model=model, args=built, train_dataset=Dataset.from_list(rows), processing_class=tokenizer)
 
 
@@ -117,3 +121,35 @@ def test_losses_per_step_equal_trl(tiny_model: Path, tmp_path: Path, method: str
     assert len(set(ours)) > 3
     for mine, theirs in zip(ours, reference, strict=True):
         assert mine == pytest.approx(theirs, rel=1e-4)
+
+
+def test_every_loss_of_dpo_is_trls(tiny_model: Path, tmp_path: Path) -> None:
+    """One micro-batch, an adapter that has learnt something: the value of each loss, and of its gradient."""
+    config_path = write_config(tmp_path / "config.yml", tiny_model, tmp_path / "unused", tmp_path / "run", **settings_of("dpo", tmp_path, rows=4))
+    opened = open_config(str(config_path))
+    config = opened.config_or_raise()
+    loaded = load_data(config, opened.model_or_raise())
+    torch.manual_seed(7)
+    models: list[Any] = [build_model(config, opened.model_or_raise().folder, "fp32", loaded.tokenizer.vocab_size) for _ in range(2)]
+    models[1].get_base_model().set_attn_implementation("sdpa")
+    trainer = _trainer_of("dpo", opened, models[1], _texts(opened, loaded))
+    for name, parameter in models[0].named_parameters():
+        if parameter.requires_grad:  # after trl has copied the adapter that changes nothing as its reference
+            parameter.data = torch.randn_like(parameter) * 0.1
+            models[1].get_parameter(name).data = parameter.data.clone()
+    order = [index for step in range(loaded.schedule.steps.total) for index in loaded.schedule.samples(step)]
+    batch = trainer.data_collator(list(trainer.train_dataset))
+    trainer.label_smoothing = 0.2
+    for name in DPO_LOSSES:
+        settings = config.preference.model_copy(update={"dpo_loss_type": [name], "dpo_label_smoothing": 0.2})
+        objective = objective_of(replace(config, preference=settings), models[0], (loaded.prepared.train, []), torch.device("cpu"))
+        ours, _ = objective.summed(models[0], objective.lay_out([[index] for index in order], held_out=False))
+        trainer.loss_types, trainer.loss_weights = [name], [1.0]
+        theirs = trainer.compute_loss(models[1], dict(batch))
+        gradients = []
+        for model, loss in ((models[0], ours / len(order)), (models[1], theirs)):
+            model.zero_grad()
+            loss.backward()
+            gradients.append(torch.cat([parameter.grad.flatten() for parameter in model.parameters() if parameter.grad is not None]))
+        assert float(ours.detach()) / len(order) == pytest.approx(float(theirs.detach()), rel=1e-4), name
+        assert torch.allclose(gradients[0], gradients[1], rtol=1e-3, atol=1e-5 * float(gradients[1].abs().max())), name
