@@ -16,6 +16,7 @@ from tunelab.data.formats.preference import Judged, find_preference
 from tunelab.data.pairs import pair_at
 from tunelab.data.prepare import context_of
 from tunelab.data.sample import Origin, Row
+from tunelab.planning.preference import beta_of
 from tunelab.runs.events import steps
 from tunelab.training.model import build_model
 from tunelab.training.preference.losses import DPO_LOSSES
@@ -55,11 +56,11 @@ def _trainer_of(method: str, opened: Opened, model: Any, rows: list[dict[str, An
     arguments, trainer, special = {
         "dpo": (DPOConfig, DPOTrainer, {"loss_type": chosen.dpo_loss_type or ["sigmoid"], "loss_weights": chosen.dpo_loss_weights,
                                         "label_smoothing": chosen.dpo_label_smoothing or 0.0, "ld_alpha": chosen.dpo_ld_alpha,
-                                        "use_weighting": bool(chosen.dpo_use_weighting), "beta": chosen.beta}),
-        "ipo": (DPOConfig, DPOTrainer, {"loss_type": ["ipo"], "beta": chosen.beta}),
-        "kto": (KTOConfig, KTOTrainer, {"beta": chosen.beta, "desirable_weight": chosen.kto_desirable_weight or 1.0}),
-        "orpo": (ORPOConfig, ORPOTrainer, {"beta": chosen.beta}),
-        "simpo": (CPOConfig, CPOTrainer, {"loss_type": "simpo", "beta": chosen.beta, "simpo_gamma": chosen.simpo_gamma, "cpo_alpha": chosen.cpo_alpha}),
+                                        "use_weighting": bool(chosen.dpo_use_weighting), "beta": beta_of(chosen)}),
+        "ipo": (DPOConfig, DPOTrainer, {"loss_type": ["ipo"], "beta": beta_of(chosen)}),
+        "kto": (KTOConfig, KTOTrainer, {"beta": beta_of(chosen), "desirable_weight": chosen.kto_desirable_weight or 1.0}),
+        "orpo": (ORPOConfig, ORPOTrainer, {"beta": beta_of(chosen)}),
+        "simpo": (CPOConfig, CPOTrainer, {"loss_type": "simpo", "beta": beta_of(chosen), "simpo_gamma": chosen.simpo_gamma, "cpo_alpha": chosen.cpo_alpha}),
         "reward": (RewardConfig, RewardTrainer, {"center_rewards_coefficient": chosen.center_rewards_coefficient})}[method]
     tokenizer = AutoTokenizer.from_pretrained(opened.model_or_raise().folder)
     built = arguments(

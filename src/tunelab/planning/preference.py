@@ -8,6 +8,7 @@ from types import MappingProxyType
 from typing import Literal
 
 from tunelab.config.config import Config
+from tunelab.config.sections.preference import PreferenceSection
 from tunelab.facts.shapes import ModelShapes
 
 SCORE_HEAD = "score"
@@ -27,6 +28,11 @@ def reference_kind(config: Config) -> Literal["adapter off", "recorded"] | None:
     adapter = config.adapter
     plain = adapter.adapter is not None and adapter.lora_model_dir is None and config.raw.get("peft_init_lora_weights") in _STARTS_AT_THE_BASE
     return "adapter off" if plain and not config.preference.precompute_ref_log_probs else "recorded"
+
+
+def beta_of(settings: PreferenceSection) -> float:
+    """The method's beta, as Axolotl hands it on: rl_beta, else orpo_alpha, else 0.1."""
+    return settings.rl_beta if settings.rl_beta is not None else settings.orpo_alpha if settings.orpo_alpha is not None else 0.1
 
 
 def with_score_head(config: Config, shapes: ModelShapes) -> ModelShapes:

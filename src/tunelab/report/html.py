@@ -85,17 +85,21 @@ def render_html(content: Content) -> str:
     return environment.get_template("page.html.j2").render(values)
 
 
-def render_preview_html(rows: Sequence[PreviewRow | Mapping[str, Any]], statistics: Statistics | Mapping[str, Any] | None, title: str, *,
+def render_preview_html(rows: Sequence[PreviewRow | Mapping[str, Any]], statistics: Statistics | PairStatistics | None, title: str, *,
                         counts: Counts | None = None, problems: Sequence[GateProblem] = (), turns: Turns | None = None,
-                        packed: bool = False, pairs: PairStatistics | None = None) -> str:
+                        packed: bool = False) -> str:
     """A page of coloured rows: which tokens the model sees and on which of them it is trained, with figures over all rows and what is wrong.
 
-    `packed`: the rows are rows of a batch, each of several samples. `pairs`: figures of preference data, whose answers stand side by side.
+    `packed`: the rows are rows of a batch, each of several samples. Figures of pairs are those of preference data, whose answers stand
+    side by side.
     """
     shown: tuple[TokenRow, ...] = token_rows(rows)
     histogram = getattr(statistics, "histogram", ())
     languages = most_frequent(getattr(statistics, "languages", ()))
-    figures = figures_of_pairs(pairs) if pairs is not None else figures_of(statistics)
+    from tunelab.data.pair_preview import PairStatistics
+
+    pairs = statistics if isinstance(statistics, PairStatistics) else None
+    figures = figures_of_pairs(pairs) if pairs is not None else figures_of(statistics if not isinstance(statistics, PairStatistics) else None)
     values = {"title": title, "rows": [[(row, shown_pieces(row.pieces)) for row in group] for group in beside(shown)], "statistics": figures,
               "histogram": [(one.lower, one.upper, one.count, one.supervised / one.tokens if one.tokens else 0.0) for one in histogram],
               "fates": fates(counts), "read": counts.read if counts is not None else 0, "roles": roles_of(turns), "turns": turns,

@@ -90,8 +90,3 @@ class PreferenceSection(Section):
     def method(self) -> Literal["dpo", "ipo", "kto", "orpo", "simpo", "reward"] | None:
         """What is trained from comparisons; None for ordinary fine-tuning. `reward_model` counts where no `rl` is written."""
         return self.rl or ("reward" if self.reward_model else None)
-
-    @property
-    def beta(self) -> float:
-        """The method's beta, as Axolotl hands it on: rl_beta, else orpo_alpha, else 0.1."""
-        return self.rl_beta if self.rl_beta is not None else self.orpo_alpha if self.orpo_alpha is not None else 0.1

@@ -11,7 +11,7 @@ import torch
 
 from tunelab.config import Config
 from tunelab.data.sample import Sample
-from tunelab.planning.preference import reference_kind
+from tunelab.planning.preference import beta_of, reference_kind
 from tunelab.planning.schedule import Rows, Schedule
 from tunelab.training.objective import Cost
 from tunelab.training.preference import losses
@@ -25,6 +25,7 @@ class _Preference:
     def __init__(self, config: Config, model: torch.nn.Module, samples: tuple[Sequence[Sample], Sequence[Sample]], device: torch.device,
                  reference: Reference | None = None) -> None:
         self._settings, self._reference = config.preference, reference
+        self._beta = beta_of(config.preference)
         self._shelf = Shelf(samples, config.data.sequence_len, device)
         self._selective = takes_logits_to_keep(model)
         without_dropout(model)
@@ -69,12 +70,12 @@ class Compared(_Preference):
         logps, sizes = self._sums(tokens, batch), batch.answers.sizes
         chosen, rejected = (losses.Answers(logps[part], sizes[part]) for part in (slice(0, pairs), slice(pairs, None)))
         nll = -tokens[: batch.answers.first(pairs)].mean()
-        compared = losses.Compared(chosen, rejected, reference[0], reference[1], settings.beta, settings.dpo_label_smoothing or 0.0, nll)
+        compared = losses.Compared(chosen, rejected, reference[0], reference[1], self._beta, settings.dpo_label_smoothing or 0.0, nll)
         names = ["ipo"] if settings.rl == "ipo" else settings.dpo_loss_type or ["sigmoid"]
         weights = (settings.dpo_loss_weights if settings.rl == "dpo" else None) or [1.0] * len(names)
         likely = self._likelihood(tokens, logits, batch) if settings.dpo_use_weighting else 1.0
         loss = sum((losses.DPO_LOSSES[name](compared) * likely).sum() * weight for name, weight in zip(names, weights, strict=True))
-        return torch.as_tensor(loss), _rewards(settings.beta * compared.up, settings.beta * compared.down)
+        return torch.as_tensor(loss), _rewards(self._beta * compared.up, self._beta * compared.down)
 
     def _sums(self, tokens: torch.Tensor, batch: PairBatch) -> torch.Tensor:
         """Log-probabilities of the answers; with dpo_ld_alpha the tokens by which one is longer count less (LD-DPO, arXiv:2409.06411, eq. 5)."""
@@ -115,8 +116,8 @@ class Rated(_Preference):
         ratios = self._own(model, batch) - reference[1]
         settings = self._settings
         weights = settings.kto_desirable_weight or 1.0, settings.kto_undesirable_weight or 1.0
-        loss = losses.kto(ratios, batch.good, divergence, settings.beta, weights).sum()
-        rewards = (settings.beta * ratios).detach()
+        loss = losses.kto(ratios, batch.good, divergence, self._beta, weights).sum()
+        rewards = (self._beta * ratios).detach()
         good = batch.good.float()
         right = torch.where(batch.good, ratios > divergence, ratios < divergence).float()
         return loss, {"kl": divergence * batch.units, "good": good.sum(), "rewards/chosen": (rewards * good).sum(),
@@ -155,7 +156,7 @@ class OddsRatio(_Preference):
         tokens, _ = token_logps(model, batch.answers, self._selective)
         chosen, rejected = (batch.answers.summed(tokens) / batch.answers.sizes.clamp(min=1)).view(2, -1)
         nll = -tokens[: batch.answers.first(batch.units)].mean()
-        beta = self._settings.beta
+        beta = self._beta
         return batch.units * nll + beta * losses.odds_ratio(chosen, rejected).sum(), _rewards(beta * chosen, beta * rejected)
 
 
@@ -168,11 +169,11 @@ class MarginPerToken(_Preference):
         tokens, _ = token_logps(model, batch.answers, self._selective)
         chosen, rejected = (batch.answers.summed(tokens) / batch.answers.sizes.clamp(min=1)).view(2, -1)
         assert settings.simpo_gamma is not None
-        loss = losses.simpo(chosen, rejected, settings.beta, settings.simpo_gamma).sum()
+        loss = losses.simpo(chosen, rejected, self._beta, settings.simpo_gamma).sum()
         alpha = 1.0 if settings.cpo_alpha is None else settings.cpo_alpha
         if alpha:
             loss = loss - alpha * pairs * tokens[: batch.answers.first(pairs)].mean()
-        return loss, _rewards(settings.beta * chosen, settings.beta * rejected)
+        return loss, _rewards(self._beta * chosen, self._beta * rejected)
 
 
 class Scored(_Preference):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from tunelab.config.finding import Finding, Severity
+from tunelab.planning.preference import beta_of
 from tunelab.planning.rules.registry import Context, listed, rule
 
 _SMOOTHED = frozenset({"robust", "exo_pair", "aot", "aot_unpaired"})
@@ -24,7 +25,7 @@ def no_margin(context: Context) -> Iterator[Finding]:
     """rl: simpo without simpo_gamma."""
     settings = context.config.preference
     if settings.rl == "simpo" and settings.simpo_gamma is None and not context.raw.written("simpo_gamma"):
-        half = settings.beta / 2
+        half = beta_of(settings) / 2
         yield context.finding("`rl: simpo` needs `simpo_gamma`, the margin by which the better answer has to win.", "rl",
                               expected="simpo_gamma: about half of rl_beta", fix=f"simpo_gamma: {half:g}")
 
