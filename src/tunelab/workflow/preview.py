@@ -90,8 +90,8 @@ def write_page(result: Previewed, path: Path) -> None:
     """Write a preview as a one-file page."""
     from tunelab.report.html import render_preview_html
 
-    write_text(path, render_preview_html(result.rows, result.statistics, _title(result), counts=result.counts, problems=result.problems,
-                                         turns=result.turns, packed=result.packed, pairs=result.pairs))
+    write_text(path, render_preview_html(result.rows, result.pairs or result.statistics, _title(result), counts=result.counts, problems=result.problems,
+                                         turns=result.turns, packed=result.packed))
 
 
 def _title(result: Previewed) -> str:
