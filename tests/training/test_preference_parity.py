@@ -60,7 +60,8 @@ def _trainer_of(method: str, opened: Opened, model: Any, rows: list[dict[str, An
         "ipo": (DPOConfig, DPOTrainer, {"loss_type": ["ipo"], "beta": beta_of(chosen)}),
         "kto": (KTOConfig, KTOTrainer, {"beta": beta_of(chosen), "desirable_weight": chosen.kto_desirable_weight or 1.0}),
         "orpo": (ORPOConfig, ORPOTrainer, {"beta": beta_of(chosen)}),
-        "simpo": (CPOConfig, CPOTrainer, {"loss_type": "simpo", "beta": beta_of(chosen), "simpo_gamma": chosen.simpo_gamma, "cpo_alpha": chosen.cpo_alpha}),
+        "simpo": (CPOConfig, CPOTrainer, {"loss_type": "simpo", "beta": beta_of(chosen), "simpo_gamma": chosen.simpo_gamma,
+                                        "cpo_alpha": chosen.cpo_alpha}),
         "reward": (RewardConfig, RewardTrainer, {"center_rewards_coefficient": chosen.center_rewards_coefficient})}[method]
     tokenizer = AutoTokenizer.from_pretrained(opened.model_or_raise().folder)
     built = arguments(

@@ -37,7 +37,7 @@ def beta_of(settings: PreferenceSection) -> float:
 
 def with_score_head(config: Config, shapes: ModelShapes) -> ModelShapes:
     """The shapes of a reward model: one number for each token in place of the head over the vocabulary; unchanged for all else."""
-    if config.preference.method != "reward":
+    if not config.preference.reward_model or config.preference.rl is not None:
         return shapes
     tensors = {name: shape for name, shape in shapes.tensors.items() if not name.startswith(f"{shapes.head.name}.")}
     tensors[f"{SCORE_HEAD}.weight"] = (1, shapes.hidden_size)

@@ -80,7 +80,8 @@ class PreferenceSection(Section):
         "Memory: no logits, but two texts a row. Quality: the result ranks answers and does not write any.",
         "unset; true with type: bradley_terry.chat_template", ("center_rewards_coefficient", "datasets[].type"), "reward_model: true")] = None
     num_labels: Annotated[Literal[1] | None, Setting(
-        "How many numbers the head of a reward model gives: one.", "None.", "leave it out", ("reward_model",), "reward_model: true")] = None
+        "How many numbers the head of a reward model gives: one.", "None.", "leave it out", ("reward_model",), "reward_model: true",
+        Support.UNDERSTOOD)] = None
     center_rewards_coefficient: Annotated[float | None, Setting(
         "reward_model: adds this times the square of the sum of a pair's rewards, which keeps the scores around zero (arXiv 2312.09244).",
         "Quality: scores that can be compared across prompts, at hardly any cost in ranking.", "unset; 0.01", ("reward_model",),
