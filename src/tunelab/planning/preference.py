@@ -51,6 +51,6 @@ def about_reference(config: Config) -> str | None:
         return ("The reference model is the base with the adapter switched off: no second copy in memory, one more forward pass in each step, which is in "
                 "the time and not in the tokens.")
     if kind == "recorded":
-        return ("The reference model is asked about every row once before step 1: one forward pass over the data, which is in neither time nor tokens, and "
-                "two numbers a row to keep instead of a second copy of the model.")
+        return ("The reference model is asked about every row once before step 1: one forward pass over the data, which is in neither time nor tokens, "
+                "and two numbers a row to keep instead of a second copy of the model.")
     return None
