@@ -94,14 +94,20 @@ def killed(command: list[str], folder: Path, after: int) -> tuple[int, str]:
 
 
 def test_two_processes_are_one_with_twice_the_accumulation_also_in_shards_and_after_a_kill(place: Path) -> None:
+    from safetensors.torch import load_file
+
     from tunelab.workflow.train import train
 
     one = config(place, "one", gradient_accumulation_steps=4)
     two, shards = config(place, "two"), config(place, "shards", **FSDP)
     whole, cut = config(place, "whole", **DROPOUT, **FSDP), config(place, "cut", **DROPOUT, **FSDP)
     whole_ddp, cut_ddp = config(place, "whole_ddp", **DROPOUT), config(place, "cut_ddp", **DROPOUT)
+    full = {"adapter": None, "lora_r": None, "lora_alpha": None, "lora_target_linear": None, "learning_rate": 0.001}
+    full_one = config(place, "full_one", **full, gradient_accumulation_steps=4)
+    full_two = config(place, "full_two", **full, fsdp_config={"auto_wrap_policy": "SIZE_BASED_WRAP", "min_num_params": 5000})
     train(str(one))
-    together(place, (two, False), (shards, False), (whole, False), (whole_ddp, False))
+    train(str(full_one))
+    together(place, (full_two, False), (two, False), (shards, False), (whole, False), (whole_ddp, False))
 
     for name in ("two", "shards"):
         assert losses(place / name) == pytest.approx(losses(place / "one"), rel=1e-6)
@@ -110,6 +116,8 @@ def test_two_processes_are_one_with_twice_the_accumulation_also_in_shards_and_af
         assert ours.keys() == adapter(place / "one").keys()
         # Adam divides by the gradient's own size, so where a gradient is all rounding, its step is too.
         assert all((ours[key] - tensor).abs().max() < 2e-3 for key, tensor in adapter(place / "one").items())
+    assert losses(place / "full_two") == pytest.approx(losses(place / "full_one"), rel=1e-6)
+    assert load_file(place / "full_two" / "model.safetensors").keys() == load_file(place / "full_one" / "model.safetensors").keys()
     assert json.loads((place / "two" / "manifest.json").read_text(encoding="utf-8"))["plan"]["processes"] == 2
 
     code, said = killed([sys.executable, "-m", "tunelab.cli.main", "train", str(cut), "--nproc", "2"], place / "cut", after=5)

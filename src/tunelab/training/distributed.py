@@ -7,6 +7,7 @@ on CPUs. What a sharded model saves are whole tensors, gathered on the first pro
 from __future__ import annotations
 
 import warnings
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -50,7 +51,9 @@ def prepare(config: Config, accelerator: Accelerator, processes: Processes, cost
             warnings.simplefilter("ignore", FutureWarning)  # accelerate hands DDP an argument that torch is about to rename
             return accelerator.prepare(costed, optimizer)
     if settings.activation_checkpointing and not config.hardware.gradient_checkpointing:
-        costed.model.gradient_checkpointing_enable({"use_reentrant": False})
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)  # transformers is about to rename it
+            costed.model.gradient_checkpointing_enable({"use_reentrant": False})
     before = dict(costed.named_parameters())
     costed = accelerator.prepare_model(costed, device_placement=False, evaluation_mode=True)  # precision only: no copy per process
     _shard(costed, settings)
@@ -97,32 +100,46 @@ def _units(costed: Any, settings: FsdpSection) -> Iterator[torch.nn.Module]:
 
 
 def _by_size(module: torch.nn.Module, least: int) -> Iterator[torch.nn.Module]:
-    """Modules of at least so many parameters that no unit inside them has taken yet, innermost first."""
+    """Modules of at least so many parameters that no unit inside them has taken yet, innermost first; tied weights stay with the whole."""
+    holders = Counter(id(parameter) for one in module.modules() for parameter in one.parameters(recurse=False))
+
     def visit(one: torch.nn.Module) -> tuple[int, list[torch.nn.Module]]:
         free, inner = sum(parameter.numel() for parameter in one.parameters(recurse=False)), list[torch.nn.Module]()
         for child in one.children():
             more, taken = visit(child)
             free, inner = free + more, inner + taken
-        whole = free >= least and one is not module and not isinstance(one, (torch.nn.ModuleList, torch.nn.ModuleDict))
+        tied = any(holders[id(parameter)] > 1 for parameter in one.parameters())
+        whole = free >= least and not tied and one is not module and not isinstance(one, (torch.nn.ModuleList, torch.nn.ModuleDict))
         return (0, [*inner, one]) if whole else (free, inner)
 
     yield from visit(module)[1]
 
 
+def _reshard(costed: Any) -> None:
+    """Give up what a forward pass has left gathered (an evaluation has no backward pass after it): the shards are what is saved and loaded."""
+    for module in costed.modules():
+        if isinstance(module, FSDPModule):
+            module.reshard()
+
+
 def whole_weights(costed: Any) -> dict[str, torch.Tensor]:
     """All weights of a sharded model by their names in the model, gathered on the first process; empty on the others."""
+    _reshard(costed)
     state = get_model_state_dict(costed, options=StateDictOptions(full_state_dict=True, cpu_offload=True))
-    return {name.removeprefix(_INSIDE): tensor for name, tensor in state.items()}
+    tied = {name for name, _ in costed.named_parameters(remove_duplicate=False)} - {name for name, _ in costed.named_parameters()}
+    return {name.removeprefix(_INSIDE): tensor for name, tensor in state.items() if name not in tied}
 
 
 def whole_optimizer(costed: Any, optimizer: Any) -> Mapping[str, Any]:
     """The optimizer's state of a sharded model, by the names of parameters, gathered on the first process; empty on the others."""
+    _reshard(costed)
     inner = getattr(optimizer, "optimizer", optimizer)
     return get_optimizer_state_dict(costed, inner, options=StateDictOptions(full_state_dict=True, cpu_offload=True))
 
 
 def put_weights(costed: Any, folder: Path) -> None:
     """Put saved weights into a sharded model; every process reads them and keeps its part."""
+    _reshard(costed)
     names = saved_names(costed.model) if hasattr(costed.model, "peft_config") else None
     saved = load_file(folder / ("adapter_model.safetensors" if names is not None else "model.safetensors"))
     named = saved if names is None else {name: saved[stored] for name, stored in names.items()}
