@@ -9,7 +9,7 @@ from typing import Any
 
 from tunelab.errors import FolderError, ModelError, StorageError
 from tunelab.facts.adapter import CONFIG, WEIGHTS, read_adapter
-from tunelab.facts.model import ModelFolder, ensure_weights, find_model
+from tunelab.facts.model import ModelFolder, ensure_weights, find_model, weights_fingerprint
 from tunelab.facts.shapes import quantisation, read_model_config
 from tunelab.runs.checkpoints import damage
 from tunelab.runs.folder import RunFolder
@@ -86,7 +86,12 @@ def _of_run(run: RunFolder, checkpoint: int | None, base: str | None) -> Source:
     if not named:
         raise FolderError("The run's manifest does not say what its base model is.", where=str(run.manifest_path), next_step="Name it: --base FOLDER")
     settings = _checked(adapter)
-    return _with_base(Source(adapter, *_base(str(named), base is None, str(run.path)), settings, run, checkpoint, *_packing(manifest)))
+    model, weights = _base(str(named), base is None, str(run.path))
+    known = (manifest.get("base_model") or {}).get("fingerprint")
+    if base is None and known is not None and known != weights_fingerprint(weights):
+        raise ModelError("The base model's files are not those that the run was trained on: they were changed since.", where=str(weights),
+                         next_step="Put them back, or name the folder that holds them: --base FOLDER")
+    return _with_base(Source(adapter, model, weights, settings, run, checkpoint, *_packing(manifest)))
 
 
 def _result(run: RunFolder, manifest: dict[str, Any]) -> Path:

@@ -11,6 +11,7 @@ import pytest
 from tunelab.errors import FolderError, ModelError, StorageError
 from tunelab.export.source import find_source
 from tunelab.export.stored import Entry, write_file
+from tunelab.facts.model import weights_fingerprint
 from tunelab.runs.checkpoints import STATE, checksums
 
 
@@ -50,6 +51,19 @@ def test_a_finished_run_and_what_it_was_trained_on(tmp_path: Path) -> None:
     source = find_source(run)
     assert source.run is not None and source.quantised == "4-bit weights"
     assert source.packing == {"load_in_4bit": True, "bnb_4bit_quant_type": "fp4", "bnb_4bit_use_double_quant": True}
+
+
+def test_a_base_that_was_changed_since_the_run(tmp_path: Path) -> None:
+    base = _model(tmp_path / "base")
+    run = _adapter(_run(tmp_path / "run", base), base)
+    manifest = json.loads((run / "manifest.json").read_text())
+    manifest["base_model"]["fingerprint"] = weights_fingerprint(base)
+    (run / "manifest.json").write_text(json.dumps(manifest))
+    assert find_source(run).weights == base
+    write_file(base / "model.safetensors", [Entry("w", "F32", (1,))], lambda entry: b"\x01" * entry.size)
+    with pytest.raises(ModelError, match="changed since"):
+        find_source(run)
+    assert find_source(run, base=str(base)).weights == base
 
 
 @pytest.mark.parametrize(("sections", "words"), [
