@@ -18,6 +18,21 @@ DEFAULT_SEED = 42
 T = TypeVar("T")
 
 
+def is_streamed(data: DataSection) -> bool:
+    """Whether rows are read in order, as far as the steps need them."""
+    return bool(data.streaming or data.pretraining_dataset)
+
+
+def trained_on(data: DataSection) -> tuple[Dataset, ...]:
+    """What is trained on: the entries of `datasets`, or of pretraining_dataset the first, the only one that counts, as such an entry: what
+    reads plain text takes its column from `field`."""
+    if not data.pretraining_dataset:
+        return tuple(data.datasets)
+    one = data.pretraining_dataset[0]
+    return (Dataset(path=one.path, type=one.type, name=one.name, split=one.split, revision=one.revision, data_files=one.data_files, ds_type=one.ds_type,
+                    field=one.text_column),)
+
+
 def shuffled(items: Sequence[T], seed: int) -> list[T]:
     """The items in the order that the `datasets` library's shuffle(seed) gives."""
     return [items[index] for index in permutation(len(items), seed).tolist()]

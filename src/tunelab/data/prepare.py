@@ -21,7 +21,7 @@ from tunelab.data.counts import Counts, Tally, from_json, nothing_left, to_json,
 from tunelab.data.dedup import without_duplicates
 from tunelab.data.formats import Context, find_format, format_for, pretrain
 from tunelab.data.formats.pair_tokens import find_pair_format
-from tunelab.data.mixing import DEFAULT_SEED, chooses, held_out_count, merged, pieces, shard, shuffled
+from tunelab.data.mixing import DEFAULT_SEED, chooses, held_out_count, is_streamed, merged, pieces, shard, shuffled, trained_on
 from tunelab.data.pairs import entries_as_read, spread, width_of
 from tunelab.data.parts import Work
 from tunelab.data.sample import Row, Sample
@@ -93,7 +93,7 @@ class _Group:
     @property
     def stream(self) -> Stream | None:
         """How it is read when it is not read whole."""
-        return stream_of(self.config, self.processes) if self.key == "datasets" and self.config.data.is_streamed else None
+        return stream_of(self.config, self.processes) if self.key == "datasets" and is_streamed(self.config.data) else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +122,7 @@ def prepare(config: Config, tokenizer: TextTokenizer, *, progress: Progress | No
     Raises DataError for data that cannot be read, is not of its type, or leaves nothing to learn; ConfigError for a chat
     template that is not known.
     """
-    train = _group(config, tokenizer, "datasets", config.data.trained_on if config.data.is_streamed else entries_as_read(config, "datasets"), 0)
+    train = _group(config, tokenizer, "datasets", trained_on(config.data) if is_streamed(config.data) else entries_as_read(config, "datasets"), 0)
     train = replace(train, processes=processes)
     tests = entries_as_read(config, "test_datasets")
     test = _group(config, tokenizer, "test_datasets", tests, len(train.datasets)) if tests else None
@@ -159,7 +159,7 @@ def _group(config: Config, tokenizer: TextTokenizer, key: str, datasets: tuple[D
                 find_pair_format(config.preference.method, dataset, index)
             elif dataset.type:
                 find_format(dataset.type, index)
-        streams = data.is_streamed and key == "datasets"
+        streams = is_streamed(data) and key == "datasets"
         sources = tuple(find_source(dataset, index, config_folder=folder, default_split=split, streams=streams) for index, dataset in enumerate(datasets))
         contexts = tuple(context_of(config, dataset, index, tokenizer) for index, dataset in enumerate(datasets))
     except TunelabError as error:

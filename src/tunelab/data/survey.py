@@ -10,6 +10,7 @@ from typing import Any
 
 from tunelab.config.config import Config
 from tunelab.data.formats import turn_ends
+from tunelab.data.mixing import trained_on
 from tunelab.data.prepare import Prepared, context_of
 from tunelab.data.sample import IGNORE, Sample
 from tunelab.data.samples import Samples
@@ -52,7 +53,7 @@ class Survey:
 def end_tokens(tokenizer: TextTokenizer, config: Config | None = None) -> frozenset[int]:
     """The ids of the tokens that end a turn: EOS, those that the config names, and those with which its templates close an answer."""
     ids = frozenset(() if tokenizer.eos_id is None else (tokenizer.eos_id,))
-    for index, dataset in enumerate(config.data.trained_on if config is not None else ()):
+    for index, dataset in enumerate(trained_on(config.data) if config is not None else ()):
         if config is not None and dataset.type_name.startswith("chat_template"):
             ids |= turn_ends.end_tokens(context_of(config, dataset, index, tokenizer))
     return ids

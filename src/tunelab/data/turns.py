@@ -12,6 +12,7 @@ from typing import Any
 from tunelab.config.config import Config
 from tunelab.config.sections.data import Dataset
 from tunelab.data.formats.conversation import mapped_role
+from tunelab.data.mixing import trained_on
 from tunelab.data.sample import Origin, Row
 from tunelab.data.sources import find_source
 
@@ -41,7 +42,7 @@ def turns(config: Config, most: int | None = None) -> Turns:
     """
     roles: Counter[str] = Counter()
     rows, empty, places, unread = 0, 0, list[Origin](), list[str]()
-    for index, dataset in enumerate(config.data.trained_on):
+    for index, dataset in enumerate(trained_on(config.data)):
         if not (Path(dataset.path).expanduser().exists() or dataset.data_files):
             unread.append(dataset.path)
             continue

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from tunelab.config.config import Config
 from tunelab.data.formats import format_for
+from tunelab.data.mixing import trained_on
 from tunelab.data.prepare import context_of
 from tunelab.data.sample import Origin, Sample
 from tunelab.data.sources import find_source
@@ -21,7 +22,7 @@ def whole_rows(config: Config, tokenizer: TextTokenizer, origins: Collection[Ori
     Raises DataError as reading them does.
     """
     found: dict[Origin, Sample] = {}
-    for index, dataset in enumerate(config.data.trained_on):
+    for index, dataset in enumerate(trained_on(config.data)):
         wanted = {origin for origin in origins if origin.dataset == index}
         source = find_source(dataset, index, config_folder=config.source.path.parent) if wanted else None
         if source is None or not source.files:

@@ -12,6 +12,7 @@ from itertools import accumulate
 from typing import Literal
 
 from tunelab.config import Config
+from tunelab.data.mixing import is_streamed
 from tunelab.data.packing import PackingLimits, plan_epoch
 from tunelab.planning.steps import StepPlan, plan_steps
 
@@ -59,7 +60,7 @@ def make_schedule(config: Config, lengths: Sequence[int], held_out: Sequence[int
     count = math.ceil(config.optimisation.num_epochs)
     if config.preference.rl == "kto":
         return _in_order(config, len(lengths), len(held_out), count, processes)
-    epochs = _streamed(config, lengths, processes) if config.data.is_streamed else tuple(_epoch(config, lengths, epoch) for epoch in range(count))
+    epochs = _streamed(config, lengths, processes) if is_streamed(config.data) else tuple(_epoch(config, lengths, epoch) for epoch in range(count))
     evaluation = _epoch(config, held_out, 0, evaluates=True) if held_out else ()
     return _schedule(config, len(lengths), len(held_out), epochs, evaluation, processes)
 
@@ -79,7 +80,7 @@ def _epoch(config: Config, lengths: Sequence[int], epoch: int, *, evaluates: boo
     if packing and data.multipack_real_batches is False:
         length, size = size * length, 1
     limits = PackingLimits(data.sample_packing_bin_size or 200, data.sample_packing_group_size or 100_000, bool(data.sample_packing_sequentially))
-    if not evaluates and data.is_streamed:
+    if not evaluates and is_streamed(data):
         limits = replace(limits, group=data.streaming_multipack_buffer_size or 10_000, shuffle=_order_of_stream(config, epoch, packing))
     elif not evaluates and data.curriculum_sampling:
         limits = replace(limits, shuffle="none")

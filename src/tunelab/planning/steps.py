@@ -14,6 +14,7 @@ from itertools import accumulate
 from tunelab.config.config import Config
 from tunelab.config.sections.optimisation import OptimisationSection
 from tunelab.config.sections.run import RunSection
+from tunelab.data.mixing import is_streamed
 from tunelab.planning.schedules import FOLLOWING, Course, course_of
 
 DEFAULT_SAVE_STEPS = 500
@@ -82,7 +83,7 @@ def plan_steps(config: Config, rows: int, batches_per_epoch: Sequence[int] | int
     """
     settings, run = config.optimisation, config.run
     accumulation = settings.gradient_accumulation_steps * processes
-    num_epochs = _times(batches_per_epoch, accumulation, settings.max_steps) if config.data.is_streamed else settings.num_epochs
+    num_epochs = _times(batches_per_epoch, accumulation, settings.max_steps) if is_streamed(config.data) else settings.num_epochs
     per_epoch = _cut(_epochs(num_epochs, accumulation, batches_per_epoch), settings.max_steps)
     ends = tuple(accumulate(per_epoch))
     total = ends[-1] if ends else 0

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from tunelab.config import Config
 from tunelab.data.gate import GateProblem, gate, pairs_found
+from tunelab.data.mixing import is_streamed
 from tunelab.data.pair_preview import PairStatistics, pair_statistics, preview_pairs, single_answers, worst_pairs
 from tunelab.data.prepare import Counts
 from tunelab.data.preview import PreviewRow, Statistics, merged_reasons, preview_cut, preview_packed, statistics, worst
@@ -58,7 +59,8 @@ def preview(path: str, *, rows: int = 3, row: int | None = None, worst_first: bo
     else:
         _check_row(row, len(loaded.prepared.train), "row", path)
         shown = _single_rows(loaded, config, [row] if row is not None else range(min(rows, len(loaded.prepared.train))))
-    return replace(_with_figures(shown, loaded, config, found), turns=turns(config, loaded.prepared.counts.read if config.data.is_streamed else None), packed=packed, path=path)
+    looked_at = loaded.prepared.counts.read if is_streamed(config.data) else None
+    return replace(_with_figures(shown, loaded, config, found), turns=turns(config, looked_at), packed=packed, path=path)
 
 
 def preview_of(loaded: Loaded, rows: Sequence[int], config: Config | None = None) -> Previewed:

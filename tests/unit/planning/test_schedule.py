@@ -36,7 +36,7 @@ def test_a_curriculum_keeps_the_order_of_the_rows_in_every_epoch(tmp_path: Path)
     assert sorted(used(packed)) == list(range(300)) and used(packed) != list(range(300))
     means = [sum(row) / len(row) for rows in packed.epochs[0] for row in rows]
     assert [number // 50 for number in used(packed)] == [number // 50 for number in range(300)]
-    assert all(means[start:start + 5] == sorted(means[start:start + 5]) for start in range(0, 5))
+    assert all(means[start:start + 5] == sorted(means[start:start + 5]) for start in range(5))
 
 
 def test_one_long_row_instead_of_several(tmp_path: Path) -> None:

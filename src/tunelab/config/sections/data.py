@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
-from tunelab.config.setting import Section, Setting
+from tunelab.config.setting import Section, Setting, Support
 
 TrainOn = Literal["all", "turn", "last", "none"]
 DsType = Literal["json", "jsonl", "csv", "tsv", "parquet", "arrow", "text"]
@@ -100,6 +100,11 @@ class Dataset(Section):
                                                           "Decides which rows are read.")] = None
     ds_type: Annotated[DsType | None, Setting("The file format, when the file name does not say it.",
                                               "None beyond reading the file.", example="ds_type: json")] = None
+    trust_remote_code: Annotated[bool | None, Setting(
+        "Once allowed a Hub dataset to run a loading script of its own. No code of a dataset is ever run here, and the datasets library in use cannot "
+        "run any either: a dataset that needs a script is refused.",
+        "None. The Parquet copy that the Hub keeps of most such datasets is read instead: revision: refs/convert/parquet.", "false",
+        ("trust_remote_code", "datasets[].revision"), "trust_remote_code: false", Support.UNDERSTOOD)] = None
     shards: Annotated[int | None, Field(gt=0), Setting(
         "Cut the rows into this many equal parts and keep only one of them.",
         "Speed: `shards: 10` trains on a tenth of the rows. Quality: on a tenth of the rows.", "unset", ("shards_idx", "seed"),
@@ -202,8 +207,8 @@ class PretrainingDataset(Section):
     type: Annotated[str | None, Setting(
         "How a row becomes tokens: pretrain cuts whole documents into windows; any other type reads rows as it does under `datasets`.",
         "Quality: with pretrain every token is learnt and no prompt is masked.", "pretrain (default)", ("sample_packing",), "type: pretrain")] = "pretrain"
-    text_column: Annotated[str | None, Setting("The column that holds the document.", "Decides what is read; every row must have it.", "text (default), content",
-                                               ("pretraining_dataset",), "text_column: content")] = "text"
+    text_column: Annotated[str | None, Setting("The column that holds the document.", "Decides what is read; every row must have it.",
+                                               "text (default), content", ("pretraining_dataset",), "text_column: content")] = "text"
     skip: Annotated[int | None, Field(ge=0), Setting(
         "Rows to pass over at the start of the stream, before it is shuffled: to go on behind what an earlier run has seen.",
         "Speed: skipped rows are still read.", "unset (0)", ("pretraining_dataset",), "skip: 100000")] = None
@@ -213,11 +218,6 @@ class PretrainingDataset(Section):
     data_files: Annotated[str | list[str] | None, Setting("Files inside the folder or Hub dataset to read.", "Decides which rows are read.")] = None
     ds_type: Annotated[DsType | None, Setting("The file format, when the file name does not say it.", "None beyond reading the file.",
                                               example="ds_type: json")] = None
-
-    def as_dataset(self) -> Dataset:
-        """The same as an entry of `datasets`: what reads plain text takes the column from `field`."""
-        return Dataset(path=self.path, type=self.type, name=self.name, split=self.split, revision=self.revision, data_files=self.data_files,
-                       ds_type=self.ds_type, field=self.text_column)
 
 
 class DataSection(Section):
@@ -331,13 +331,3 @@ class DataSection(Section):
         if not isinstance(corpus, list) or not corpus or not isinstance(corpus[0], dict) or values.get("datasets"):
             return values
         return {**values, "datasets": [{"path": corpus[0].get("path"), "type": "pretrain"}]}
-
-    @property
-    def trained_on(self) -> tuple[Dataset, ...]:
-        """What is trained on: the entries of `datasets`, or of pretraining_dataset the first, which is the only one that counts."""
-        return tuple(self.datasets) if not self.pretraining_dataset else (self.pretraining_dataset[0].as_dataset(),)
-
-    @property
-    def is_streamed(self) -> bool:
-        """Whether rows are read in order, as far as the steps need them."""
-        return bool(self.streaming or self.pretraining_dataset)

@@ -9,6 +9,7 @@ from typing import Any
 
 from tunelab.config.config import Config
 from tunelab.config.sections.data import Dataset
+from tunelab.data.mixing import trained_on
 from tunelab.data.prepare import Prepared
 from tunelab.data.sample import Origin, Sample
 from tunelab.data.survey import Survey
@@ -68,7 +69,7 @@ class Look:
     @property
     def datasets(self) -> tuple[Dataset, ...]:
         """The datasets of the config, those that are held out last; none without a config."""
-        return (*self.config.data.trained_on, *(self.config.data.test_datasets or ())) if self.config is not None else ()
+        return (*trained_on(self.config.data), *(self.config.data.test_datasets or ())) if self.config is not None else ()
 
     def sample(self, index: int) -> Sample:
         """One of all samples."""

@@ -66,7 +66,13 @@ def _type_of_method(context: Context, method: str, name: str, place: tuple[str |
 
 def _about_type(context: Context, name: str, dataset: Dataset, place: tuple[str | int, ...]) -> Iterator[Finding]:
     rl = context.raw.truthy("rl")
-    if name in TAKEN_FOR and not rl:
+    if name == "pretrain" and not rl:
+        yield context.finding("`type: pretrain` belongs to an entry of `pretraining_dataset`; under `datasets` plain text is `completion`.", *place,
+                              expected="completion", fix="type: completion", safe=False)
+    elif name == "_synthetic" and not rl:
+        yield context.finding("`type: _synthetic` draws random token ids to measure speed; nothing can be learnt from them, and they are not made here.",
+                              *place, expected="rows of text (tunelab plan predicts speed and memory without any)", severity=Severity.BLOCKED)
+    elif name in TAKEN_FOR and not rl:
         explicit = {key: getattr(dataset, key) for key in TAKEN_FOR[name]}
         columns = explicit["message_property_mappings"]
         yield context.finding(
@@ -77,6 +83,9 @@ def _about_type(context: Context, name: str, dataset: Dataset, place: tuple[str 
     elif name.startswith("sharegpt"):
         yield context.finding(f"`type: {name}` is no longer a type, in Axolotl neither; such rows hold `conversations` with `from` and "
                               "`value`, which chat_template reads.", *place, expected="chat_template", fix=SHAREGPT_FIX)
+    elif name.startswith("ebft_"):
+        yield context.finding(f"`type: {name}` makes rows for `rl: ebft`, which samples answers while it trains; this version does not.", *place,
+                              expected="rl: dpo, orpo or kto on rated answers, or a type of plain rows", severity=Severity.BLOCKED)
     elif name in names("rl_types" if rl else "sft_types"):
         yield context.finding(f"`type: {name}` is a type of the dialect that this version does not read yet.", *place,
                               expected=_common(), severity=Severity.BLOCKED)
@@ -204,6 +213,20 @@ def _closest(name: str, rl: bool) -> str | None:
 
 def _common() -> str:
     return f"one of {', '.join(COMMON_TYPES)}, ..."
+
+
+@rule("TL321", Severity.WARNING, safe=True, title="Code of a dataset is never run",
+      why="A dataset on the Hub that is read by a script of its own is refused, with or without trust_remote_code; the datasets library that Axolotl "
+          "uses cannot run such scripts either.",
+      bad="datasets: [{path: org/set, type: alpaca, trust_remote_code: true}]", good="datasets: [{path: org/set, type: alpaca}]")
+def no_remote_code(context: Context) -> Iterator[Finding]:
+    """trust_remote_code: true in an entry of datasets or test_datasets."""
+    for group in ("datasets", "test_datasets"):
+        for index, entry in context.raw.items(group):
+            if entry.get("trust_remote_code") is True:
+                yield context.finding("`trust_remote_code: true` has no effect: code of a dataset is never run, and a dataset that needs it is refused.",
+                                      group, index, "trust_remote_code", expected="revision: refs/convert/parquet for a dataset that has a script",
+                                      fix="delete `trust_remote_code`")
 
 
 @rule("TL320", Severity.WARNING, title="The end of a turn is never trained",

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from tunelab.config.finding import Finding, Severity
 from tunelab.config.raw import Raw
+from tunelab.data.mixing import trained_on
 from tunelab.planning.rules.dialect import effective
 from tunelab.planning.rules.registry import Context, rule
 
@@ -136,6 +137,56 @@ def weighted_stream(context: Context) -> Iterator[Finding]:
         weight = Raw(entry).number("weight")
         if weight is not None and weight < 1:
             yield context.finding(f"`weight: {weight:g}` has no effect with `streaming`.", "datasets", index, "weight", fix="delete `weight`")
+
+
+@rule("TL322", Severity.BLOCKED, title="A drawn part of a stream",
+      why="Which rows are a tenth of all of them is only known when all are counted, and a stream is never read to its end for that.",
+      bad=_STREAM + "\ndatasets: [{path: a, type: alpaca, shards: 10}]", good=_STREAM + "\ndatasets: [{path: a, type: alpaca}]")
+def part_of_stream(context: Context) -> Iterator[Finding]:
+    """streaming and shards or preprocess_shards."""
+    for index, entry in context.raw.items("datasets") if context.raw.truthy("streaming") else ():
+        for key in ("shards", "preprocess_shards"):
+            if (Raw(entry).number(key) or 1) > 1:
+                yield context.finding(f"`{key}` does not work with `streaming`: max_steps says how many rows are read.", "datasets", index, key,
+                                      fix=f"delete `{key}`")
+
+
+@rule("TL323", Severity.WARNING, title="Documents are cut off",
+      why="Without sample_packing Axolotl makes one row of each document of a pretraining_dataset and throws away what does not fit into sequence_len - 2 "
+          "tokens; it adds no end-of-text token. With sample_packing documents are cut into windows, each closed with that token.",
+      bad=_CORPUS + "max_steps: 100", good=_CORPUS + "max_steps: 100\nsample_packing: true")
+def cut_documents(context: Context) -> Iterator[Finding]:
+    """pretraining_dataset without sample_packing."""
+    config = context.config
+    if context.raw.truthy("pretraining_dataset") and not config.data.sample_packing and trained_on(config.data)[0].type == "pretrain":
+        yield context.finding(f"Of every document at most {config.data.sequence_len - 2:,} tokens are trained on, and no end-of-text token.",
+                              "pretraining_dataset", expected="sample_packing: true", fix="sample_packing: true")
+
+
+@rule("TL324", Severity.WARNING, title="Data that is not read",
+      why="A pretraining_dataset takes the place of datasets, and only its first entry is read; Axolotl says nothing.",
+      bad=(_CORPUS + "max_steps: 100\ndatasets: [{path: a, type: alpaca}]", "max_steps: 100\npretraining_dataset: [{path: a}, {path: b}]"),
+      good=_STREAM)
+def unread_data(context: Context) -> Iterator[Finding]:
+    """datasets beside pretraining_dataset, or a second entry of it."""
+    raw = context.raw
+    if not raw.truthy("pretraining_dataset"):
+        return
+    if raw.truthy("datasets"):
+        yield context.finding("`datasets` is not read: `pretraining_dataset` takes its place.", "datasets", expected="one of the two",
+                              fix="delete `datasets`")
+    if len(raw.items("pretraining_dataset")) > 1:
+        yield context.finding(f"Only the first of the {len(raw.items('pretraining_dataset'))} entries of `pretraining_dataset` is read.",
+                              "pretraining_dataset", expected="one entry")
+
+
+@rule("TL325", Severity.BLOCKED, title="Preference data as a stream",
+      why="Pairs of answers are read whole here: their trainers count them before they begin.",
+      bad=_STREAM + "\nrl: dpo", good="rl: dpo")
+def streamed_pairs(context: Context) -> Iterator[Finding]:
+    """streaming and a preference method or a reward model."""
+    if (key := _stream(context.raw)) and context.config.preference.method is not None:
+        yield context.finding(f"`{key}` does not work with preference data.", key, fix=f"delete `{key}`")
 
 
 def _flattened(raw: Raw) -> bool:
