@@ -74,7 +74,8 @@ def test_nothing_is_begun_that_is_not_asked_for(tmp_path: Path) -> None:
 
 
 def test_tensorboard_of_a_crashed_and_resumed_run_has_each_step_once(tiny_model: Path, tmp_path: Path) -> None:
-    config = write_config(tmp_path / "config.yml", tiny_model, write_data(tmp_path / "data.jsonl"), tmp_path / "run", use_tensorboard=True, logging_steps=1)
+    data = write_data(tmp_path / "data.jsonl")
+    config = write_config(tmp_path / "config.yml", tiny_model, data, tmp_path / "run", use_tensorboard=True, logging_steps=1)
     with pytest.raises(RuntimeError, match="a crash"):
         train(str(config), watch=Dies(8))
     train(str(config), resume=True)
