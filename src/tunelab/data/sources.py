@@ -258,7 +258,7 @@ def _from_hub(dataset: Dataset, index: int, config_folder: Path | None, default_
     commit = _ask_hub(dataset, index, config_folder, Path(datasets.config.HF_DATASETS_CACHE))
     datasets.disable_progress_bars()
     try:
-        loaded = datasets.load_dataset(dataset.path, dataset.name, revision=dataset.revision, data_files=dataset.data_files, split=dataset.split,
+        loaded = datasets.load_dataset(dataset.path, dataset.name, revision=commit or dataset.revision, data_files=dataset.data_files, split=dataset.split,
                                        streaming=streams)
     except (OSError, ValueError, RuntimeError, datasets.exceptions.DatasetsError) as error:
         raise _refused(dataset, index, error) from error

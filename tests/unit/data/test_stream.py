@@ -70,7 +70,8 @@ def test_a_stream_without_a_cache_and_one_that_ends_early(make_config: MakeConfi
 
 
 def test_documents_are_windows_when_packed_and_cut_off_when_not(make_config: MakeConfig, lines: Lines, tokenizer: TextTokenizer) -> None:
-    long, corpus = "red green " * 60, [{"path": str(lines([{"body": "red"}, {"body": "red green " * 60}, {"body": ""}])), "text_column": "body", "skip": 1}]
+    long = "red green " * 60
+    corpus = [{"path": str(lines([{"body": "red"}, {"body": long}, {"body": ""}])), "text_column": "body", "skip": 1}]
     ids = tokenizer.encode(long)
     keys: dict[str, Any] = {"pretraining_dataset": corpus, "max_steps": 4, "sequence_len": 32, "shuffle_merged_datasets": False}
     packed = prepare(make_config([], sample_packing=True, **keys), tokenizer)
