@@ -13,6 +13,7 @@ from tunelab.cli.main import app
 from tunelab.config.catalogue import FIRST, Key, catalogue
 from tunelab.config.setting import Support
 from tunelab.planning.rules import all_rules
+from tunelab.runs.doctor import AILMENTS
 
 DOCS = Path(__file__).parent.parent / "docs"
 NOTE = "<!-- Written by `make docs`; do not edit. -->\n\n"
@@ -62,6 +63,15 @@ def rules_pages() -> dict[str, str]:
     return {"rules.md": "\n".join(lines) + "\n", **pages}
 
 
+def doctor_page() -> str:
+    """Every ailment: what is looked for, why it matters, what to do."""
+    lines = [NOTE + "# What the doctor looks for", "", "Found while a run goes on (in its log and its events) and afterwards by `tunelab doctor RUN`. "
+             "Each finding comes with the numbers that show it and, where a setting mends it, with the edit.", ""]
+    for one in (AILMENTS[code] for code in sorted(AILMENTS)):
+        lines += [f"## {one.code}: {one.title}", "", f"*{one.severity}*. Looks for {one.looks_for}.", "", one.why, "", f"What to do: {one.advice}", ""]
+    return "\n".join(lines)
+
+
 def _anchor(name: str) -> str:
     return name.replace(".", "").replace("[]", "")
 
@@ -83,7 +93,7 @@ def _setting(key: Key) -> str:
 
 def pages() -> dict[str, str]:
     """Every generated page by its path below docs/."""
-    return {"cli.md": cli_page(), **config_pages(), **rules_pages()}
+    return {"cli.md": cli_page(), "doctor.md": doctor_page(), **config_pages(), **rules_pages()}
 
 
 def main() -> int:

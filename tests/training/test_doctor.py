@@ -40,7 +40,8 @@ def fitted(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Examin
     return _run(tmp_path_factory.mktemp("fitted"), tiny_model, 14, num_epochs=60, learning_rate=0.01, **FULL, **NO_EVALUATION)
 
 
-@pytest.mark.parametrize("changes", [{}, {**FULL, "learning_rate": 0.001}, {"num_epochs": 4, "lr_scheduler": "linear", "sample_packing": False, "gradient_accumulation_steps": 6}])
+@pytest.mark.parametrize("changes", [
+    {}, {**FULL, "learning_rate": 0.001}, {"num_epochs": 4, "lr_scheduler": "linear", "sample_packing": False, "gradient_accumulation_steps": 6}])
 def test_healthy_runs_are_left_alone(tiny_model: Path, tmp_path: Path, changes: dict[str, Any]) -> None:
     found = _run(tmp_path, tiny_model, **changes)
     assert found.status == "finished" and _codes(found) == [] and found.next_step.startswith("tunelab report")

@@ -182,7 +182,7 @@ TRACKERS: Mapping[str, tuple[str, str, Callable[[Beginning], Tracker]]] = {
 @contextlib.contextmanager
 def tracked(config: Config, folder: RunFolder, events: EventLog, watch: Watch, kinds: Mapping[str, Any] = TRACKERS) -> Iterator[Watch]:
     """The watch, told on to the trackers that the config asks for; the watch itself when there are none, or in a helping process."""
-    wanted = config.tracking.wanted if os.environ.get("RANK", "0") == "0" else ()
+    wanted = asked_for(config) if os.environ.get("RANK", "0") == "0" else ()
     if not wanted:
         yield watch
         return
@@ -261,6 +261,14 @@ class Telling(Watch):
             except Exception as error:
                 del self._trackers[title]
                 self.note(f"{title} failed and is told no more: {one_line(error)}. The run goes on.")
+
+
+def asked_for(config: Config) -> tuple[str, ...]:
+    """The trackers that a config wants; a name given to one switches it on, unless it is switched off in words."""
+    tracking = config.tracking
+    asked = {"tensorboard": (tracking.use_tensorboard, None), "wandb": (tracking.use_wandb, tracking.wandb_project),
+             "mlflow": (tracking.use_mlflow, tracking.mlflow_experiment_name), "trackio": (tracking.use_trackio, tracking.trackio_project_name)}
+    return tuple(name for name, (switch, given) in asked.items() if switch or (given and switch is None))
 
 
 def one_line(error: BaseException) -> str:

@@ -58,10 +58,3 @@ class TrackingSection(Section):
         "Hugging Face Space (user/name) that shows the dashboard. Unset, the logs stay on this machine.",
         "None on training: metrics leave the machine, so mind who can see the Space.", "unset (local)", ("use_trackio",),
         "trackio_space_id: my-org/trackio")] = None
-
-    @property
-    def wanted(self) -> tuple[str, ...]:
-        """The trackers that are asked for; a name given to one switches it on, unless it is switched off in words."""
-        asked = {"tensorboard": (self.use_tensorboard, None), "wandb": (self.use_wandb, self.wandb_project),
-                 "mlflow": (self.use_mlflow, self.mlflow_experiment_name), "trackio": (self.use_trackio, self.trackio_project_name)}
-        return tuple(name for name, (switch, given) in asked.items() if switch or (given and switch is None))
