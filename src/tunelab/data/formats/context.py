@@ -76,6 +76,8 @@ def printed(row: Row, column: str) -> str:
 
 def suggestion(values: Mapping[str, Any], type_name: str = "") -> str:
     """The edit that fits the columns of a row, as a sentence."""
+    if type_name == "pretrain":
+        return "Name the column that holds the document: text_column: COLUMN"
     edit = fitting_edit(values)
     if edit is not None and edit != f"type: {type_name}":
         return f"These columns fit: {edit}"
