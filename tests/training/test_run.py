@@ -262,3 +262,29 @@ def test_a_loss_that_is_not_finite_stops_the_run_with_the_setting_to_lower(tiny_
 def test_the_plan_counts_the_parameters_that_are_trained(tiny_model: Path, tmp_path: Path, data: Path, targets: dict[str, object]) -> None:
     result = train(str(write_config(tmp_path / "config.yml", tiny_model, data, tmp_path / "run", max_steps=1, **targets)))
     assert result.manifest["plan"]["trainable"] == result.manifest["measured"]["trainable_parameters"] > 0
+
+
+def test_patience_ends_the_run_and_the_best_weights_are_the_result(tiny_model: Path, tmp_path: Path, data: Path) -> None:
+    config = write_config(tmp_path / "config.yml", tiny_model, data, tmp_path / "run", num_epochs=30, learning_rate=0.3, warmup_steps=0, lora_dropout=0,
+                          lr_scheduler="constant", eval_steps=2, save_steps=2, early_stopping_patience=2, save_total_limit=1)
+    result = train(str(config))
+    looked = {event["step"]: event["loss"] for event in evaluations(result.folder / "events.jsonl")}
+    best = min(looked, key=lambda step: (looked[step], step))
+    assert result.manifest["measured"]["stopped_early"] == max(looked) == best + 4 < result.manifest["plan"]["steps"]
+    assert result.manifest["measured"]["best_step"] == best and result.manifest["measured"]["eval_loss"] == looked[best]
+    kept = result.folder / f"checkpoint-{best}" / "adapter_model.safetensors"
+    assert (result.folder / "adapter_model.safetensors").read_bytes() == kept.read_bytes()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="limits a process's memory as Linux does")
+def test_memory_runs_out_before_the_first_step_and_the_setting_to_lower_is_named(tiny_model: Path, tmp_path: Path, data: Path) -> None:
+    with data.open("a", encoding="utf-8") as rows:  # one long row, which the shuffle puts anywhere
+        rows.write(json.dumps({"messages": [{"role": "user", "content": "say"}, {"role": "assistant", "content": "red blue " * 20_000}]}) + "\n")
+    config = write_config(tmp_path / "config.yml", tiny_model, data, tmp_path / "run", sequence_len=100_000, sample_packing=False)
+    code = ("import resource, runpy, sys, torch, tunelab.training.run, psutil; torch.set_num_threads(1); "
+            "used = psutil.Process().memory_info().vms; resource.setrlimit(resource.RLIMIT_AS, (used + 3 * 2**28, used + 3 * 2**28)); "
+            f"sys.argv = ['tunelab', 'train', {str(config)!r}]; runpy.run_module('tunelab.cli.main', run_name='__main__')")
+    limited = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert limited.returncode == 1 and "Traceback" not in limited.stderr, limited.stderr
+    assert "Memory ran out on the largest training batch" in limited.stderr and "gradient_checkpointing: true" in limited.stderr
+    assert not steps(tmp_path / "run" / "events.jsonl")
