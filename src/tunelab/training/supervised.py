@@ -12,6 +12,7 @@ from tunelab.data.sample import Sample
 from tunelab.planning.schedule import Rows, Schedule, padded
 from tunelab.training.batch import MicroBatch, lay_out
 from tunelab.training.loss import TokenLoss, Weighting
+from tunelab.training.noise import add_noise
 from tunelab.training.objective import Cost
 
 
@@ -24,6 +25,8 @@ class Supervised:
         self._pad_id, self._device = pad_id, device
         self._pad_to = config.data.sequence_len if config.data.pad_to_sequence_len else None
         self._loss = TokenLoss(model, Weighting.of(config))
+        if config.loss.neftune_noise_alpha is not None:
+            add_noise(model, config.loss.neftune_noise_alpha)
 
     def lay_out(self, rows: Rows, *, held_out: bool) -> MicroBatch:
         """The rows as one micro-batch on the device."""
