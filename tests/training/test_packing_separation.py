@@ -8,6 +8,8 @@ import pytest
 import torch
 
 from tunelab.data.sample import Origin, Sample
+from tunelab.errors import ModelError
+from tunelab.errors import ModelError
 from tunelab.training.batch import lay_out
 from tunelab.training.model import load_base
 
@@ -81,5 +83,44 @@ def test_an_architecture_that_drops_the_borders_is_refused() -> None:
     from tunelab.training.attention import segment_attention
 
     tensors = [torch.zeros(1, 1, 2, 2) for _ in range(3)]
-    with pytest.raises(NotImplementedError, match="kept apart"):
+    with pytest.raises(ModelError, match="kept apart"):
         segment_attention(torch.nn.Linear(1, 1), *tensors, None)
+
+
+@pytest.mark.parametrize(("kind", "changes"), [("bloom", {}), ("qwen3_next", {}), ("lfm2", {"num_hidden_layers": 2,
+                                                                                           "layer_types": ["conv", "full_attention"]})])
+def test_an_architecture_with_a_state_along_the_row_is_refused_when_it_is_loaded(kind: str, changes: dict[str, object]) -> None:
+    from transformers.models.auto.configuration_auto import CONFIG_MAPPING
+    from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING
+
+    from tunelab.training.attention import require_separation
+
+    config = CONFIG_MAPPING[kind](**changes)
+    model = object.__new__(MODEL_FOR_CAUSAL_LM_MAPPING[type(config)])
+    model.__dict__["config"] = config
+    with pytest.raises(ModelError, match="kept apart"):
+        require_separation(model)
+
+
+@pytest.mark.parametrize("window", [None, 3])
+def test_cudas_kernel_gets_the_same_question(monkeypatch: pytest.MonkeyPatch, window: int | None) -> None:
+    """The kernel needs a GPU; what it is asked is answered here after its documentation: (left, 0) looks back over `left` tokens."""
+    from tunelab.training import attention
+
+    def documented(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, offsets: torch.Tensor, offsets_k: torch.Tensor, longest: int,
+                   longest_k: int, *, scale: float | None, window_size: tuple[int, int], enable_gqa: bool) -> torch.Tensor:
+        assert offsets.dtype == torch.int32 and torch.equal(offsets, offsets_k) and longest == longest_k == 5 and enable_gqa and window_size[1] == 0
+        segment = torch.bucketize(torch.arange(query.shape[0]), offsets[1:], right=True)
+        back = torch.arange(query.shape[0])[:, None] - torch.arange(query.shape[0])[None, :]
+        sees = (segment[:, None] == segment[None, :]) & (back >= 0) & (back <= (window_size[0] if window_size[0] >= 0 else 99))
+        return torch.nn.functional.scaled_dot_product_attention(*(one.transpose(0, 1)[None] for one in (query, key, value)), attn_mask=sees, scale=scale,
+                                                                enable_gqa=True)[0].transpose(0, 1)
+
+    torch.manual_seed(0)
+    query, key, value = torch.randn(1, 4, 9, 8), torch.randn(1, 2, 9, 8), torch.randn(1, 2, 9, 8)
+    options = {"segment_borders": (0, 5, 9), "sliding_window": window, "scaling": 0.3}
+    one_by_one, _ = attention.segment_attention(torch.nn.Module().eval(), query, key, value, None, **options)
+    monkeypatch.setattr(attention, "varlen_attn", documented)
+    monkeypatch.setattr(attention, "_has_kernel", lambda *_: True)
+    at_once, _ = attention.segment_attention(torch.nn.Module().eval(), query, key, value, None, **options)
+    torch.testing.assert_close(at_once, one_by_one)

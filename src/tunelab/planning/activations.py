@@ -27,6 +27,11 @@ def loss_rows(vocabulary: int, width: int, *, cuda: bool, trained: bool) -> int:
     return max(1, rows // 64 * 64 or rows)
 
 
+def trains_head(work: Workload) -> bool:
+    """Whether the loss gives a gradient to the whole output head, by itself or as the embedding that it is tied to."""
+    return (work.shapes.vocab_size, work.shapes.hidden_size) in work.trained
+
+
 def kept_per_token(work: Workload, *, cuda: bool) -> float:
     """Bytes that the backward pass needs per token position, over all layers, without the scores over the vocabulary."""
     size, hidden = BYTES[work.precision], work.shapes.hidden_size

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from tunelab.config.config import Config
 from tunelab.facts.machine import Machine
 from tunelab.facts.shapes import ModelShapes
-from tunelab.planning.activations import expert_weights, kept_per_token, layer_bytes
+from tunelab.planning.activations import expert_weights, kept_per_token, layer_bytes, loss_rows, trains_head
 from tunelab.planning.fleet import Fleet, fleet_of
 from tunelab.planning.heap import dead_per_token, in_heap, persistent_gaps
 from tunelab.planning.optimizers import optimizer_state, state_bytes
@@ -33,7 +33,7 @@ CUDA_CONTEXT_BYTES = 500_000_000
 """What CUDA itself takes on the device, beside torch's own allocations."""
 _WORKSPACE_CUDA = 40_000_000  # cuBLAS
 _SLACK_CUDA = 0.05  # of what a pass allocates: gaps and a layer's temporaries in torch's own allocator
-_LOGIT_COPIES = 3  # logits, their log-softmax, their gradient (32-bit each), at supervised positions only
+_LOGIT_COPIES = 3  # logits, their log-softmax, their gradient (32-bit each), of the chunk whose loss is computed
 _ABSMAX_BITS = {True: 8 / 64 + 32 / (64 * 256), False: 32 / 64}  # QLoRA section 3: a scale per 64 weights, with and without quantising it
 
 
@@ -96,7 +96,7 @@ def estimate_evaluation(work: Workload, *, cuda: bool, fleet: Fleet | None = Non
     supervised = round(work.supervised * work.eval_share / fleet.context)
     size = BYTES[work.precision]
     layer = tokens * size * (4 * work.shapes.hidden_size + 3 * work.shapes.intermediate_size)
-    parts = {**static.parts(cuda), "activations": layer, "logits": supervised * work.shapes.vocab_size * 4 * 2}
+    parts = {**static.parts(cuda), "activations": layer, "logits": min(supervised, _chunk(work, cuda)) * work.shapes.vocab_size * 4 * 2}
     parts["framework"] = 0 if cuda else _framework(work.shapes, work.bits)
     whole = {name: round(parts.get(name, 0)) for name in PARTS}
     return MemoryPlan(**whole, total=sum(whole.values()), precision=work.precision, moment="evaluation", devices=fleet.devices, host=static.host,
@@ -186,7 +186,7 @@ def _cpu_moments(work: Workload, static: _Static) -> dict[str, dict[str, float]]
     kept = work.tokens * kept_per_token(work, cuda=False) + _experts(work)
     layer = work.tokens * layer_bytes(work, cuda=False) if work.checkpointing else 0.0
     dead = work.tokens * dead_per_token(work)
-    logits = work.supervised * work.shapes.vocab_size * 4 * _LOGIT_COPIES
+    logits = _loss(work, work.supervised, cuda=False)
     accumulated = work.accumulation > 1
     base = {**static.parts(cuda=False), "framework": _framework(work.shapes, work.bits)}
     present = static.gradients_small + static.gradients_large if accumulated else 0.0
@@ -208,7 +208,7 @@ def _cuda_moments(work: Workload, static: _Static, fleet: Fleet) -> dict[str, di
     tokens = work.tokens / fleet.context
     layer = tokens * layer_bytes(work, cuda=True) if work.checkpointing else 0.0
     kept = tokens * kept_per_token(work, cuda=True) + _experts(work) + layer
-    logits = work.supervised / fleet.context * work.shapes.vocab_size * 4 * _LOGIT_COPIES
+    logits = _loss(work, work.supervised / fleet.context, cuda=True)
     gradients = static.gradients_small + static.gradients_large
     base = {**static.parts(cuda=True), "communication": _communication(work, fleet)}
     if not work.adapter and work.precision != "fp32":  # autocast keeps a 16-bit copy of each weight for the length of a pass
@@ -219,6 +219,20 @@ def _cuda_moments(work: Workload, static: _Static, fleet: Fleet) -> dict[str, di
     foreach = 4.0 * work.trained_parameters / max(1, fleet.shards) if optimizer_state(work.optimizer).temporary else 0.0
     step = {**base, "gradients": gradients + foreach}
     return {"end of the forward pass": forward, "end of the backward pass": backward, "optimizer's step": step}
+
+
+def _chunk(work: Workload, cuda: bool) -> int:
+    """Supervised tokens whose logits are there at a time."""
+    shapes = work.shapes
+    return loss_rows(shapes.vocab_size, shapes.hidden_size, cuda=cuda, trained=trains_head(work))
+
+
+def _loss(work: Workload, supervised: float, *, cuda: bool) -> float:
+    """Logits of a chunk; the hidden states at all supervised positions with their gradients; the gradient of a trained head, and while chunks
+    are added up a second one."""
+    shapes, rows = work.shapes, _chunk(work, cuda)
+    whole = 4 * shapes.vocab_size * shapes.hidden_size * (2 if supervised > rows else 1) if trains_head(work) else 0
+    return min(supervised, rows) * shapes.vocab_size * 4 * _LOGIT_COPIES + 2 * supervised * shapes.hidden_size * BYTES[work.precision] + whole
 
 
 def _communication(work: Workload, fleet: Fleet) -> float:
