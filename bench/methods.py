@@ -14,7 +14,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from ruamel.yaml import YAML
+import yaml
 
 from tunelab.training.embedded import materialise
 from tunelab.workflow.lab import write_lab_files
@@ -40,7 +40,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         materialise(folder / "base-model")
-        settings = YAML(typ="safe").load(write_lab_files(folder, quick=False))
+        settings = yaml.safe_load(write_lab_files(folder, quick=False))
         print("| method | trained | planned peak | measured peak | error | tokens/s |\n|---|---:|---:|---:|---:|---:|", flush=True)
         for method, changes in METHODS.items():
             if not wanted or any(part in method for part in wanted):

@@ -47,7 +47,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def whole(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory, data: Path) -> Whole:
     folder = tmp_path_factory.mktemp("whole")
-    start_training(write_config(folder / "warm.yml", tiny_model, data, folder / "warm", max_steps=1)).join()  # the server has imported everything now
+    start_training(write_config(folder / "warm.yml", tiny_model, data, folder / "warm", max_steps=1)).join()  # the server imports everything
     began = time.monotonic()
     process = start_training(write_config(folder / "whole.yml", tiny_model, data, folder / "run", **RECIPE))
     process.join()
@@ -66,7 +66,8 @@ def _finished_like(whole: Whole, config: Path, folder: Path) -> None:
     assert [path.name for path in folder.iterdir() if path.is_dir()] and not [path.name for path in folder.glob(".[!l]*")]
 
 
-TARGETED = [("packing", 3), ("writing the manifest", 1), ("writing the config", 1), ("in a forward pass", 1), ("in a forward pass", 4), ("after an update", 1),
+TARGETED = [("packing", 3),
+            ("writing the manifest", 1), ("writing the config", 1), ("in a forward pass", 1), ("in a forward pass", 4), ("after an update", 1),
             ("after an update", 6), ("writing an event", 9), ("evaluating", 2), ("saving", 2), ("saving", 7), ("renaming", 5), ("rotating", 1)]
 
 
@@ -97,8 +98,8 @@ def test_killed_at_random_moments_again_and_again(tiny_model: Path, tmp_path: Pa
     _finished_like(whole, config, tmp_path / "run")
 
 
-FAULTS = [("an event", 1), ("an event", 12), ("a checkpoint", 1), ("a checkpoint", 5), ("the weights", 1), ("the weights", 3), ("a small file", 1), ("a small file", 3),
-          ("a rename", 1), ("a rename", 6), ("prepared data", 1)]
+FAULTS = [("an event", 1), ("an event", 12), ("a checkpoint", 1), ("a checkpoint", 5), ("the weights", 1), ("the weights", 3),
+          ("a small file", 1), ("a small file", 3), ("a rename", 1), ("a rename", 6), ("prepared data", 1)]
 
 
 @pytest.mark.parametrize(("write", "time_of_coming"), FAULTS)

@@ -41,7 +41,6 @@ def check(
     unsafe: Annotated[bool, typer.Option("--unsafe-fixes", help="With --fix: make the other edits too.")] = False,
     select: Annotated[list[str] | None, typer.Option("--select", help="Only these rules: codes or their beginning, comma-separated.")] = None,
     ignore: Annotated[list[str] | None, typer.Option("--ignore", help="Not these rules. In the file: # tunelab: ignore TL301")] = None,
-    stand_ins: StandIns = False,
     as_json: Json = False,
     as_sarif: Annotated[bool, typer.Option("--sarif", help="Print a SARIF 2.1.0 log, for code-scanning services.")] = False,
 ) -> None:
@@ -57,7 +56,7 @@ def check(
 
     wanted, unwanted = _codes(select), _codes(ignore)
     fixed = [mend(path, wanted, unwanted, unsafe=unsafe) for path in configs] if fix or unsafe else []
-    results = [one.checked for one in fixed] or check_all(configs, wanted, unwanted, stand_ins=stand_ins)
+    results = [one.checked for one in fixed] or check_all(configs, wanted, unwanted)
     if as_sarif:
         from tunelab import __version__
         from tunelab.planning.rules import all_rules

@@ -134,7 +134,8 @@ def _training(part: TrainingPart) -> list[str]:
     size = max(1, math.ceil(len(part.steps) / _CURVE_ROWS))
     shown = [*part.steps[::size], *([part.steps[-1]] if (len(part.steps) - 1) % size else [])]
     return [
-        *out, f"Loss from {numbers.loss(losses[0])} to {numbers.loss(losses[-1])}, in nats per trained token (preferences: per pair):", fenced(_sparkline(losses)),
+        *out, f"Loss from {numbers.loss(losses[0])} to {numbers.loss(losses[-1])}, in nats per trained token (preferences: per pair):",
+        fenced(_sparkline(losses)),
         table(("Step", "Loss", "Learning rate", "Gradient norm"),
               ((numbers.count(step.step), numbers.loss(step.loss), numbers.figures(step.lr), numbers.figures(step.grad_norm))
                for step in shown), 3),

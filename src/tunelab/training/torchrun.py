@@ -91,7 +91,7 @@ def cannot_meet(error: BaseException | None) -> bool:
 def _settings(fleet: Fleet, logs: Path) -> LaunchConfig:
     meeting: dict[str, Any] = {"rdzv_backend": "c10d", "rdzv_endpoint": fleet.rendezvous or "localhost:0"}
     if fleet.master is not None:
-        meeting: dict[str, Any] = {"rdzv_backend": "static", "rdzv_endpoint": fleet.master, "rdzv_configs": {"rank": fleet.node, "timeout": 900}}
+        meeting = {"rdzv_backend": "static", "rdzv_endpoint": fleet.master, "rdzv_configs": {"rank": fleet.node, "timeout": 900}}
     quiet = {local: Std.ALL for local in range(fleet.here) if local or fleet.node}
     return LaunchConfig(
         min_nodes=fleet.nodes, max_nodes=fleet.nodes, nproc_per_node=fleet.here, run_id=_run_id(fleet), max_restarts=0,

@@ -199,7 +199,8 @@ def _measured(folder: RunFolder, outcome: Outcome) -> dict[str, Any]:
     tokens = sum(event["tokens"] for event in done)
     return {"steps": len(done), "tokens": tokens, "supervised": sum(event["supervised"] for event in done), "seconds": round(seconds, 3),
             "tokens_per_second": round(tokens / seconds, 2) if seconds else None, "first_loss": done[0]["loss"], "last_loss": done[-1]["loss"],
-            "eval_loss": outcome.eval_loss, "stopped_early": outcome.stopped_early, "best_step": outcome.best, "peak_memory_bytes": outcome.peak_memory_bytes,
+            "eval_loss": outcome.eval_loss, "stopped_early": outcome.stopped_early, "best_step": outcome.best,
+            "peak_memory_bytes": outcome.peak_memory_bytes,
             "trainable_parameters": outcome.trainable_parameters, "disk_bytes": _disk_bytes(folder)}
 
 

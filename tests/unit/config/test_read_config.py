@@ -51,8 +51,8 @@ def test_required_keys_are_asked_for_together(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("line", "code", "severity"), [
-    ("wandb_project: x", "TL105", Severity.NOTE),
-    ("rl: dpo", "TL106", Severity.BLOCKED),
+    ("gradio_title: x", "TL105", Severity.NOTE),
+    ("relora: true", "TL106", Severity.BLOCKED),
     ("trl: {num_generations: 4}", "TL106", Severity.BLOCKED),
     ("rl: dpoo", "TL102", Severity.ERROR),
     ("trl: {num_generation: 4}", "TL101", Severity.ERROR),

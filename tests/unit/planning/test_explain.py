@@ -7,7 +7,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 import pytest
-from ruamel.yaml import YAML
+import yaml
 from tests.unit.planning.cases import LAPTOP, read, smol_shapes
 
 from tunelab.config.catalogue import FIRST, catalogue, typed_keys
@@ -102,7 +102,7 @@ def test_every_written_key_can_be_explained(tmp_path: Path) -> None:
     keys = [key for key in typed_keys().values() if key.setting.example and "." not in key.name and key.name not in {"base_model", "datasets"}]
     written: dict[str, object] = {}
     for key in keys:
-        written.update({name: value for name, value in YAML(typ="safe").load(key.setting.example).items() if name not in written})
+        written.update({name: value for name, value in yaml.safe_load(key.setting.example).items() if name not in written})
     text = "\n".join(f"{name}: {json.dumps(value)}" for name, value in written.items())
     for known in (True, False):
         found = explained(tmp_path, text, known=known)

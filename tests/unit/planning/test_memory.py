@@ -92,7 +92,8 @@ def test_quantised_weights_as_in_the_papers(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("name", "each"), [("adamw_torch", 8), ("adamw_bnb_8bit", 2.03), ("paged_adamw_32bit", 8), ("lion_8bit", 1.02), ("lion_32bit", 4),
-                                            ("sgd", 0), ("ademamix", 12), ("ademamix_8bit", 3.05), ("adamw_torch_4bit", 1.03), ("ao_adamw_4bit", 1.06), ("muon", 4),
+                                            ("sgd", 0), ("ademamix", 12), ("ademamix_8bit", 3.05), ("adamw_torch_4bit", 1.03), ("ao_adamw_4bit", 1.06),
+                                            ("muon", 4),
                                             ("schedule_free_adamw", 8), ("came_pytorch", 4), ("adafactor", 0)])
 def test_optimizers_keep_what_their_papers_say(name: str, each: float) -> None:
     assert state_bytes(name, [(4096, 4096)]) == pytest.approx(each * 4096 * 4096, abs=0.005 * 4096 * 4096 + 100_000)

@@ -17,7 +17,7 @@ class PreferenceSection(Section):
 
     rl: Annotated[Literal["dpo", "ipo", "kto", "orpo", "simpo"] | None, Setting(
         "Learn from preferences instead of from texts: dpo, ipo, orpo and simpo from pairs of a better and a worse answer, kto from single answers "
-        "marked good or bad. (grpo, gdpo and ebft sample answers while they train; this version does not.)",
+        "marked good or bad. Grpo, gdpo and ebft, which sample answers while they train, are not run by this version.",
         "Memory: both answers of a pair go through the model together. Speed: dpo, ipo and kto also run the reference model (with an adapter: the base "
         "with the adapter off; without: once before step 1); orpo and simpo have none. Sample packing is refused, dropout is off.",
         "dpo for pairs, kto for thumbs up or down; unset: ordinary fine-tuning. ipo is the older spelling of dpo_loss_type: [ipo]",
@@ -80,7 +80,7 @@ class PreferenceSection(Section):
         "Memory: no logits, but two texts a row. Quality: the result ranks answers and does not write any.",
         "unset; true with type: bradley_terry.chat_template", ("center_rewards_coefficient", "datasets[].type"), "reward_model: true")] = None
     num_labels: Annotated[Literal[1] | None, Setting(
-        "How many numbers the head of a reward model gives: one.", "None.", "leave it out", ("reward_model",), "reward_model: true",
+        "How many numbers the head of a reward model gives: one.", "None.", "leave it out", ("reward_model",), "num_labels: 1",
         Support.UNDERSTOOD)] = None
     center_rewards_coefficient: Annotated[float | None, Setting(
         "reward_model: adds this times the square of the sum of a pair's rewards, which keeps the scores around zero (arXiv 2312.09244).",

@@ -33,7 +33,7 @@ _PAGES: tuple[tuple[str, Severity, str, str, str | tuple[str, ...], str], ...] =
      "sequence_len: 2048\nsample_packing: true"),
     ("TL105", Severity.NOTE, "Understood, not acted on, no other training",
      "The setting steers logs, uploads, speed or placement. tunelab does not act on it, and what is learnt is the same.",
-     "wandb_project: mine", "output_dir: out"),
+     "gradio_title: mine", "output_dir: out"),
     ("TL106", Severity.BLOCKED, "Understood, not acted on, another training",
      "The setting changes what is learnt and this version of tunelab does not act on it. Training without it would be another run than the "
      "file asks for, so it is not started.",

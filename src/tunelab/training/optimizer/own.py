@@ -55,10 +55,12 @@ class Muon(torch.optim.Optimizer):
     The step is scaled by 0.2 * sqrt(longer side), so that AdamW's learning rates fit (Liu et al. 2025, arXiv:2502.16982).
     """
 
-    def __init__(self, groups: Any, lr: float, betas: tuple[float, float] = (0.95, 0.95), eps: float = 1e-8, weight_decay: float = 0.0,
-                 momentum: float = 0.95, nesterov: bool = True, ns_steps: int = 5) -> None:
-        super().__init__(groups, {"lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay, "momentum": momentum, "nesterov": nesterov,
-                                  "ns_steps": ns_steps, "matrices": False})
+    def __init__(self, groups: Any, lr: float, **options: Any) -> None:
+        """`options`: betas, eps and weight_decay (of both), momentum, nesterov and ns_steps (of matrices)."""
+        defaults = {"betas": (0.95, 0.95), "eps": 1e-8, "weight_decay": 0.0, "momentum": 0.95, "nesterov": True, "ns_steps": 5}
+        if unknown := options.keys() - defaults.keys():
+            raise TypeError(f"Muon has no {', '.join(sorted(unknown))}")
+        super().__init__(groups, {"lr": lr, **defaults, **options, "matrices": False})
 
     @torch.no_grad()  # type: ignore[untyped-decorator]
     def step(self, closure: Any = None) -> Any:

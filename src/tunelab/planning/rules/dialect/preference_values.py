@@ -1,4 +1,4 @@
-"""Values of the preference methods that trl refuses once the model is loaded, and settings that the chosen method does not read (TL982-TL988)."""
+"""Values of the preference methods that trl refuses once the model is loaded, and settings that the chosen method does not read (TL982-TL989)."""
 
 from __future__ import annotations
 
@@ -109,3 +109,16 @@ def packed_scores(context: Context) -> Iterator[Finding]:
     if context.config.preference.method == "reward" and context.raw.truthy("sample_packing"):
         yield context.finding("`sample_packing` does not work with `reward_model: true`.", "sample_packing", expected="false",
                               fix="delete `sample_packing`")
+
+
+@rule("TL989", Severity.BLOCKED, title="A setting of ordinary fine-tuning in a preference run",
+      why="Preference methods and reward models have losses of their own, which neither weight single tokens nor put noise on the embeddings in this "
+          "version.",
+      bad=("rl: dpo\nneftune_noise_alpha: 5", "reward_model: true\nuse_dft: true"), good="rl: dpo")
+def of_texts_alone(context: Context) -> Iterator[Finding]:
+    """NEFTune or weights of tokens with `rl` or reward_model."""
+    if context.config.preference.method is None:
+        return
+    for name in ("neftune_noise_alpha", "use_dft", "use_eaft"):
+        if context.config.value(name):
+            yield context.finding(f"`{name}` is read in ordinary fine-tuning only.", name, fix=f"delete `{name}`")
