@@ -9,7 +9,6 @@ import torch
 
 from tunelab.data.sample import Origin, Sample
 from tunelab.errors import ModelError
-from tunelab.errors import ModelError
 from tunelab.training.batch import lay_out
 from tunelab.training.model import load_base
 
