@@ -53,8 +53,8 @@ def _gradients(model: Any, loss: torch.Tensor) -> dict[str, torch.Tensor]:
     return {name: weight.grad.clone() for name, weight in model.named_parameters() if weight.grad is not None}
 
 
-def _in_chunks_of(rows: int, model: Any, batch: MicroBatch, weighting: Weighting = Weighting()) -> torch.Tensor:
-    loss = TokenLoss(model, weighting)
+def _in_chunks_of(rows: int, model: Any, batch: MicroBatch, weighting: Weighting | None = None) -> torch.Tensor:
+    loss = TokenLoss(model, weighting or Weighting())
     loss.summed(model, batch)  # decides
     assert loss.in_chunks is True
     loss._rows = rows

@@ -288,3 +288,11 @@ def test_memory_runs_out_before_the_first_step_and_the_setting_to_lower_is_named
     assert limited.returncode == 1 and "Traceback" not in limited.stderr, limited.stderr
     assert "Memory ran out on the largest training batch" in limited.stderr and "gradient_checkpointing: true" in limited.stderr
     assert not steps(tmp_path / "run" / "events.jsonl")
+
+
+def test_a_run_with_noise_on_its_embeddings_repeats_itself_and_differs_from_one_without(tiny_model: Path, tmp_path: Path, data: Path) -> None:
+    def losses(name: str, **changes: object) -> list[tuple[int, float, float]]:
+        return _losses(train(str(write_config(tmp_path / f"{name}.yml", tiny_model, data, tmp_path / name, max_steps=4, **changes))).folder)
+
+    first = losses("first", neftune_noise_alpha=5)
+    assert first == losses("second", neftune_noise_alpha=5) != losses("without")
