@@ -17,7 +17,7 @@ import torch
 from torch.nn import functional
 
 from tunelab.planning.activations import loss_rows
-from tunelab.training.loss import _in_chunks
+from tunelab.training.loss import in_chunks
 
 VOCABULARY, WIDTH, REPEATS = 49152, 576, 3
 
@@ -50,8 +50,8 @@ def _measure(way: str, tokens: int, trained: bool) -> tuple[int, float]:
     before, seconds = _peak(), []
     for _ in range(REPEATS):
         began = time.process_time()
-        loss = functional.cross_entropy(head(hidden).float(), targets, reduction="sum") if way == "plain" else _in_chunks(
-            hidden, targets, rows, head, lambda logits, wanted: functional.cross_entropy(logits, wanted, reduction="sum"))
+        loss = functional.cross_entropy(head(hidden).float(), targets, reduction="sum") if way == "plain" else in_chunks(
+            hidden, targets, rows, head, lambda logits, wanted: functional.cross_entropy(logits, wanted, reduction="sum"), head if trained else None)
         loss.backward()
         seconds.append(time.process_time() - began)
         hidden.grad = head.weight.grad = None

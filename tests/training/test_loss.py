@@ -17,6 +17,7 @@ from tunelab.training.batch import MicroBatch, lay_out
 from tunelab.training.loss import TokenLoss, Weighting
 from tunelab.training.noise import add_noise
 
+PLAIN = Weighting()
 SMALL = {"vocab_size": 160, "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "num_attention_heads": 4, "num_key_value_heads": 2,
          "head_dim": 8, "max_position_embeddings": 64, "bos_token_id": 1, "eos_token_id": 2, "pad_token_id": 0}
 FAMILIES: dict[str, dict[str, Any]] = {
@@ -160,7 +161,7 @@ def test_a_batch_without_supervised_tokens_costs_nothing_and_has_a_gradient() ->
     assert none == 0 and all(weight.grad is not None for weight in model.parameters())
 
 
-class _Largest(TorchDispatchMode):
+class _Largest(TorchDispatchMode):  # type: ignore[misc]
     """The largest tensor that any operation gives, in numbers."""
 
     numbers = 0

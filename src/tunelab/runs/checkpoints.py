@@ -11,6 +11,8 @@ from typing import Any
 from tunelab.runs.folder import RunFolder
 
 STATE = "state.json"
+FORMAT = 2
+"""Raised when what a checkpoint holds changes, so that no older one is taken for what it is not."""
 
 
 def checksums(folder: Path) -> dict[str, str]:
@@ -27,7 +29,10 @@ def read_state(folder: Path) -> dict[str, Any]:
 def damage(folder: Path) -> str | None:
     """What is wrong with a checkpoint, in a few words, or None when it is whole."""
     try:
-        expected = read_state(folder)["sha256"]
+        state = read_state(folder)
+        expected = state["sha256"]
+        if state.get("format") != FORMAT:
+            return "it was written by another version of tunelab"
     except FileNotFoundError:
         return f"{STATE} is missing"
     except (OSError, ValueError, KeyError, TypeError):
@@ -56,9 +61,11 @@ def rotate(run: RunFolder, keep: int | None, best: int | None) -> None:
     """Remove the oldest checkpoints over `keep`; the one of step `best` stays and is one of them."""
     if keep is None:
         return
-    others = [path for step, path in run.checkpoints() if step != best]
-    surplus = len(others) - (keep - (len(others) < len(run.checkpoints())))
-    for path in others[: min(max(0, surplus), len(others) - 1)]:  # the newest is what a killed run goes on from
+    found = run.checkpoints()
+    others = [path for step, path in found if step != best]
+    surplus = max(0, len(others) - (keep - (len(others) < len(found))))
+    newest = bool(found) and found[-1][0] != best  # what a killed run goes on from
+    for path in others[: min(surplus, len(others) - newest)]:
         shutil.rmtree(path, ignore_errors=True)
 
 

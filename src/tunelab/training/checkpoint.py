@@ -16,7 +16,7 @@ import torch
 from safetensors.torch import load_file, load_model, save_file
 
 from tunelab.errors import StorageError, storage_errors
-from tunelab.runs.checkpoints import STATE, checksums, read_state, rotate
+from tunelab.runs.checkpoints import FORMAT, STATE, checksums, read_state, rotate
 from tunelab.runs.folder import RunFolder
 from tunelab.runs.store import whole_folder
 from tunelab.training.adapters import load_adapter, save_adapter
@@ -93,7 +93,7 @@ def save_checkpoint(run: RunFolder, progress: Progress, state: State, keep: int 
             tensors, layout = pack(state.optimizer)
             _save_tensors(tensors, folder / "optimizer.safetensors")
             _save_tensors(progress.random.tensors, folder / "random.safetensors")
-            facts = {"step": step, "optimizer": layout, "evaluations": progress.evaluations, "memories": progress.memories,
+            facts = {"format": FORMAT, "step": step, "optimizer": layout, "evaluations": progress.evaluations, "memories": progress.memories,
                      "sha256": checksums(folder)}
             (folder / STATE).write_text(json.dumps(facts, indent=1), encoding="utf-8")
     except StorageError as error:

@@ -76,6 +76,7 @@ class TokenLoss:
         possible = self._selective and isinstance(getattr(self._causal, self._decoder, None), torch.nn.Module)
         self.in_chunks: bool | None = None if possible else False
         self._rows = 1
+        self._matrix: torch.nn.Linear | None = None
 
     def summed(self, model: Any, batch: MicroBatch) -> torch.Tensor:
         """Weighted cross entropy in nats, summed over `batch.supervised` tokens; a scalar in float32."""
@@ -85,7 +86,7 @@ class TokenLoss:
         hidden = output.last_hidden_state[0].index_select(0, batch.keep)
         if self.in_chunks is None and not self._try(output, hidden, logits):
             return self._at_once(model, batch)
-        return _in_chunks(hidden, batch.targets, self._rows, lambda rows: self._logits(output, rows), self._weighting.cost)
+        return in_chunks(hidden, batch.targets, self._rows, lambda rows: self._logits(output, rows), self._weighting.cost, self._matrix)
 
     def _at_once(self, model: Any, batch: MicroBatch) -> torch.Tensor:
         """For a model whose head is not understood: all supervised positions together."""
@@ -115,8 +116,10 @@ class TokenLoss:
         tolerance = 1e-5 if own.dtype == torch.float32 else 1e-2
         self.in_chunks = mine.shape == own.shape and torch.allclose(mine, own, rtol=tolerance, atol=tolerance, equal_nan=True)
         vocabulary, width = own.shape[-1], hidden.shape[-1]
-        whole = any(weight.requires_grad and weight.numel() >= vocabulary * width for child in self._outside() for weight in child.parameters())
-        self._rows = loss_rows(vocabulary, width, cuda=hidden.is_cuda, trained=whole)
+        trained = [part for child in self._outside() for part in child.modules() if any(
+            weight.requires_grad and weight.numel() >= vocabulary * width for weight in part.parameters(recurse=False))]
+        self._matrix = next((part for part in trained if type(part) is torch.nn.Linear), None)
+        self._rows = loss_rows(vocabulary, width, cuda=hidden.is_cuda, trained=bool(trained))
         return self.in_chunks
 
     def _logits(self, output: Any, rows: torch.Tensor) -> torch.Tensor:
@@ -148,30 +151,61 @@ def _inputs(batch: MicroBatch) -> dict[str, Any]:
     return {"input_ids": batch.input_ids, "position_ids": batch.position_ids, "segment_borders": batch.borders, "use_cache": False}
 
 
-def _in_chunks(hidden: torch.Tensor, targets: torch.Tensor, rows: int, logits_of: Callable[[torch.Tensor], torch.Tensor],
-               cost: Callable[[torch.Tensor, torch.Tensor], torch.Tensor]) -> torch.Tensor:
-    """The summed cost of hidden states, (n, width), whose gradients are computed here, chunk by chunk, and handed on in the backward pass."""
+def in_chunks(hidden: torch.Tensor, targets: torch.Tensor, rows: int, logits_of: Callable[[torch.Tensor], torch.Tensor],
+              cost: Callable[[torch.Tensor, torch.Tensor], torch.Tensor], matrix: torch.nn.Linear | None = None) -> torch.Tensor:
+    """The summed cost of hidden states, (n, width), whose gradients are computed here, chunk by chunk, and handed on in the backward pass.
+
+    `matrix`: the head where it is a trained linear layer: its gradient is then added up in place, without a second one beside it.
+    """
     total = torch.zeros((), device=hidden.device)
     source, gradient = hidden.detach(), torch.zeros_like(hidden) if hidden.requires_grad else None
     sums: dict[torch.Tensor, torch.Tensor] = {}
     for start in range(0, max(1, len(targets)), rows):
         part = source[start : start + rows].requires_grad_(hidden.requires_grad)
-        one = cost(logits_of(part).float(), targets[start : start + rows])
+        with _watched(matrix) as calls:
+            one = cost(logits_of(part).float(), targets[start : start + rows])
         total += one.detach()
         if not one.requires_grad:
             continue
-        trained = _trained(one, part)
-        wanted = [part] if gradient is not None else []
-        found = torch.autograd.grad(one, [*wanted, *trained])
+        products = [(matrix.weight, *call) for call in calls] if matrix is not None else []
+        trained = [weight for weight in _trained(one, part) if not any(weight is known for known, _, _ in products)]
+        wanted = [*([part] if gradient is not None else []), *trained, *(output for _, _, output in products)]
+        found = list(torch.autograd.grad(one, wanted))
         if gradient is not None:
-            gradient[start : start + rows] = found[0]
-        for weight, more in zip(trained, found[len(wanted) :], strict=True):
-            sums[weight] = sums[weight].add_(more) if weight in sums else more
+            gradient[start : start + rows] = found.pop(0)
+        for weight in trained:
+            sums[weight] = sums[weight].add_(found.pop(0)) if weight in sums else found.pop(0)
+        for weight, given, _ in products:
+            _add_product(sums, weight, given.flatten(0, -2), found.pop(0).flatten(0, -2))
     if gradient is None and not sums:
         return total
     known = [*([] if gradient is None else [gradient]), *sums.values()]
     computed: torch.Tensor = _Computed.apply(total, known, *([] if gradient is None else [hidden]), *sums)
     return computed
+
+
+@contextmanager
+def _watched(matrix: torch.nn.Linear | None) -> Iterator[list[tuple[torch.Tensor, torch.Tensor]]]:
+    """Input and output of each call of a linear layer."""
+    calls: list[tuple[torch.Tensor, torch.Tensor]] = []
+    if matrix is None or not torch.is_grad_enabled():
+        yield calls
+        return
+    handle = matrix.register_forward_hook(lambda _module, given, output: calls.append((given[0].detach(), output)))
+    try:
+        yield calls
+    finally:
+        handle.remove()
+
+
+def _add_product(sums: dict[torch.Tensor, torch.Tensor], weight: torch.Tensor, given: torch.Tensor, gradient: torch.Tensor) -> None:
+    """Add the gradient of weight @ given, in place where both are of the weight's format."""
+    if weight not in sums:
+        sums[weight] = (gradient.T @ given.to(gradient.dtype)).to(weight.dtype)
+    elif gradient.dtype == given.dtype == weight.dtype:
+        sums[weight].addmm_(gradient.T, given)
+    else:
+        sums[weight].add_(gradient.T @ given.to(gradient.dtype))
 
 
 def _trained(cost: torch.Tensor, part: torch.Tensor) -> Sequence[torch.Tensor]:

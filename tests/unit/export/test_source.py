@@ -12,7 +12,7 @@ from tunelab.errors import FolderError, ModelError, StorageError
 from tunelab.export.source import find_source
 from tunelab.export.stored import Entry, write_file
 from tunelab.facts.model import weights_fingerprint
-from tunelab.runs.checkpoints import STATE, checksums
+from tunelab.runs.checkpoints import FORMAT, STATE, checksums
 
 
 def _model(folder: Path, **config: Any) -> Path:
@@ -81,7 +81,7 @@ def test_checkpoints(tmp_path: Path) -> None:
         find_source(run)
     assert "--checkpoint" not in str(caught.value.next_step)
     saved = _adapter(run / "checkpoint-20", base)
-    (saved / STATE).write_text(json.dumps({"step": 20, "sha256": checksums(saved)}))
+    (saved / STATE).write_text(json.dumps({"format": FORMAT, "step": 20, "sha256": checksums(saved)}))
     with pytest.raises(FolderError) as caught:
         find_source(run)
     assert "--checkpoint 20" in str(caught.value.next_step) and "--resume" in str(caught.value.next_step)

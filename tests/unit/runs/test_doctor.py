@@ -16,6 +16,7 @@ import pytest
 
 from tunelab.config.finding import Severity
 from tunelab.errors import FolderError
+from tunelab.runs.checkpoints import FORMAT
 from tunelab.runs.doctor import AILMENTS, Diagnosis, Doctor, examine
 from tunelab.runs.doctor.ailment import Case
 from tunelab.runs.folder import RunFolder, RunLock
@@ -192,7 +193,7 @@ def test_checkpoints_are_told_whole_from_broken(tmp_path: Path) -> None:
         folder = run.checkpoint(step)
         folder.mkdir()
         (folder / "adapter_model.safetensors").write_bytes(b"weights")
-        write_json(folder / "state.json", {"step": step, "sha256": {"adapter_model.safetensors": hashlib.sha256(b"weights").hexdigest()}})
+        write_json(folder / "state.json", {"format": FORMAT, "step": step, "sha256": {"adapter_model.safetensors": hashlib.sha256(b"weights").hexdigest()}})
     (run.checkpoint(4) / "adapter_model.safetensors").write_bytes(b"wejghts")
     found = examine(run.path)
     assert [(one.step, one.damage is None) for one in found.checkpoints] == [(2, True), (4, False)]
