@@ -41,8 +41,8 @@ def test_the_newest_whole_one_is_found_and_the_others_are_named(tmp_path: Path) 
     assert [text.split(":")[0] for text in passed] == ["checkpoint-20", "checkpoint-10"]
 
 
-@pytest.mark.parametrize(("keep", "best", "left"), [(None, None, [1, 2, 3, 4]), (2, None, [3, 4]), (2, 1, [1, 4]), (1, 1, [1, 4]), (1, 4, [4]), (3, 4, [2, 3, 4]),
-                                                    (9, 1, [1, 2, 3, 4])])
+@pytest.mark.parametrize(("keep", "best", "left"), [(None, None, [1, 2, 3, 4]), (2, None, [3, 4]), (2, 1, [1, 4]), (1, 1, [1, 4]), (1, 4, [4]),
+                                                    (3, 4, [2, 3, 4]), (9, 1, [1, 2, 3, 4])])
 def test_rotation_leaves_the_newest_and_the_best(tmp_path: Path, keep: int | None, best: int | None, left: list[int]) -> None:
     for step in (1, 2, 3, 4):
         _checkpoint(tmp_path, step)

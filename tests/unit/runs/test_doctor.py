@@ -193,7 +193,8 @@ def test_checkpoints_are_told_whole_from_broken(tmp_path: Path) -> None:
         folder = run.checkpoint(step)
         folder.mkdir()
         (folder / "adapter_model.safetensors").write_bytes(b"weights")
-        write_json(folder / "state.json", {"format": FORMAT, "step": step, "sha256": {"adapter_model.safetensors": hashlib.sha256(b"weights").hexdigest()}})
+        digest = hashlib.sha256(b"weights").hexdigest()
+        write_json(folder / "state.json", {"format": FORMAT, "step": step, "sha256": {"adapter_model.safetensors": digest}})
     (run.checkpoint(4) / "adapter_model.safetensors").write_bytes(b"wejghts")
     found = examine(run.path)
     assert [(one.step, one.damage is None) for one in found.checkpoints] == [(2, True), (4, False)]
