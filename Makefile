@@ -16,7 +16,7 @@ lab: .venv/ready  ## fine-tune the embedded model, compare before and after, wri
 	$(BIN)/tunelab lab $(LAB)
 
 test: .venv/ready check  ## lint, types, import contract, docs, all tests
-	$(BIN)/pytest
+	$(BIN)/pytest -n auto --maxprocesses 4 --dist loadfile
 
 check: .venv/ready  ## the quick part: lint, types, import contract
 	$(BIN)/ruff check src tests tools bench
