@@ -43,7 +43,7 @@ def _measure(way: str, tokens: int, trained: bool) -> tuple[int, float]:
     torch.manual_seed(0)
     head = torch.nn.Linear(WIDTH, VOCABULARY, bias=False).requires_grad_(trained)
     hidden, targets = torch.randn(tokens, WIDTH, requires_grad=True), torch.randint(0, VOCABULARY, (tokens,))
-    rows = loss_rows(VOCABULARY, WIDTH, cuda=False, trained=trained)
+    rows = loss_rows(VOCABULARY, cuda=False)
     warm = functional.cross_entropy(head(hidden[:2]), targets[:2])
     warm.backward()
     hidden.grad = head.weight.grad = None

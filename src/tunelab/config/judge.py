@@ -21,6 +21,7 @@ _NAMED = {"optimizer": "optimizer", "lr_scheduler": "lr_scheduler", "save_strate
           "evaluation_strategy": "eval_strategy", "hub_strategy": "hub_strategy"}
 _REMOVED_EVEN_WHEN_FALSE = frozenset({"dpo_use_logits_to_keep", "dpo_generate_during_eval", "dpo_norm_loss", "rpo_alpha"})
 _PLUGINS_FOR_SPEED = ("liger", "cut_cross_entropy", "swanlab", "lm_eval", "kernels", "expert_parallel", "context_parallel")
+_DONE_ANYWAY = frozenset({"chunked_cross_entropy", "cut_cross_entropy", "liger_cross_entropy", "liger_fused_linear_cross_entropy"})
 _ENVIRONMENT = re.compile(r"\$\{?[A-Za-z_][A-Za-z0-9_]*\}?|\{\{.*?\}\}")
 _SECRET = re.compile(r"hf_[A-Za-z0-9]{20,}|sk-[A-Za-z0-9_-]{20,}|ghp_[A-Za-z0-9]{30,}|AKIA[A-Z0-9]{16}|xox[bp]-[A-Za-z0-9-]{20,}")
 _SECRET_KEYS = frozenset({"comet_api_key", "swanlab_api_key", "swanlab_lark_secret"})
@@ -122,6 +123,9 @@ def _acted_on_inside(known: KnownKey, value: Any) -> bool:
 def not_acted_on(source: Source, path: KeyPath, known: KnownKey) -> Finding:
     """TL105 or TL106, by whether the training would be another one."""
     name = dotted(path)
+    if known.name in _DONE_ANYWAY:
+        return finding_at(source, "TL105", Severity.NOTE, f"`{name}` asks for what every run of tunelab does: the loss is computed in chunks, and no "
+                          "logits are kept.", path)
     if not known.changes:
         return finding_at(source, "TL105", Severity.NOTE,
                           f"`{name}` is understood and not acted on by tunelab; what is learnt is the same without it.", path)

@@ -18,12 +18,9 @@ CHUNK_BYTES = {"cpu": 64 * 2**20, "cuda": 256 * 2**20}
 _OWN_INPUT = ("o_proj", "down_proj", "c_proj", "dense", "fc2", "dense_4h_to_h", "out_proj")  # others of a block read what a neighbour reads
 
 
-def loss_rows(vocabulary: int, width: int, *, cuda: bool, trained: bool) -> int:
-    """Supervised tokens whose loss is computed at a time. A trained head's gradient is added up once a chunk, so chunks are larger then."""
-    size = CHUNK_BYTES["cuda" if cuda else "cpu"]
-    if trained:
-        size = max(size, min(4 * vocabulary * width, CHUNK_BYTES["cuda"]))
-    rows = size // (4 * vocabulary)
+def loss_rows(vocabulary: int, *, cuda: bool) -> int:
+    """Supervised tokens whose loss is computed at a time."""
+    rows = CHUNK_BYTES["cuda" if cuda else "cpu"] // (4 * vocabulary)
     return max(1, rows // 64 * 64 or rows)
 
 

@@ -96,7 +96,8 @@ def estimate_evaluation(work: Workload, *, cuda: bool, fleet: Fleet | None = Non
     supervised = round(work.supervised * work.eval_share / fleet.context)
     size = BYTES[work.precision]
     layer = tokens * size * (4 * work.shapes.hidden_size + 3 * work.shapes.intermediate_size)
-    parts = {**static.parts(cuda), "activations": layer, "logits": min(supervised, _chunk(work, cuda)) * work.shapes.vocab_size * 4 * 2}
+    rows = min(supervised, loss_rows(work.shapes.vocab_size, cuda=cuda))
+    parts = {**static.parts(cuda), "activations": layer, "logits": rows * work.shapes.vocab_size * 4 * 2}
     parts["framework"] = 0 if cuda else _framework(work.shapes, work.bits)
     whole = {name: round(parts.get(name, 0)) for name in PARTS}
     return MemoryPlan(**whole, total=sum(whole.values()), precision=work.precision, moment="evaluation", devices=fleet.devices, host=static.host,
@@ -221,18 +222,12 @@ def _cuda_moments(work: Workload, static: _Static, fleet: Fleet) -> dict[str, di
     return {"end of the forward pass": forward, "end of the backward pass": backward, "optimizer's step": step}
 
 
-def _chunk(work: Workload, cuda: bool) -> int:
-    """Supervised tokens whose logits are there at a time."""
-    shapes = work.shapes
-    return loss_rows(shapes.vocab_size, shapes.hidden_size, cuda=cuda, trained=trains_head(work))
-
-
 def _loss(work: Workload, supervised: float, *, cuda: bool) -> float:
-    """Logits of a chunk; the hidden states at all supervised positions with their gradients; the gradient of a trained head, and while chunks
-    are added up a second one."""
-    shapes, rows = work.shapes, _chunk(work, cuda)
-    whole = 4 * shapes.vocab_size * shapes.hidden_size * (2 if supervised > rows else 1) if trains_head(work) else 0
-    return min(supervised, rows) * shapes.vocab_size * 4 * _LOGIT_COPIES + 2 * supervised * shapes.hidden_size * BYTES[work.precision] + whole
+    """Logits of a chunk; the hidden states at all supervised positions with their gradients; the gradient of a trained head."""
+    shapes = work.shapes
+    whole = 4 * shapes.vocab_size * shapes.hidden_size if trains_head(work) else 0
+    rows = min(supervised, loss_rows(shapes.vocab_size, cuda=cuda))
+    return rows * shapes.vocab_size * 4 * _LOGIT_COPIES + 2 * supervised * shapes.hidden_size * BYTES[work.precision] + whole
 
 
 def _communication(work: Workload, fleet: Fleet) -> float:

@@ -115,11 +115,10 @@ class TokenLoss:
             return False
         tolerance = 1e-5 if own.dtype == torch.float32 else 1e-2
         self.in_chunks = mine.shape == own.shape and torch.allclose(mine, own, rtol=tolerance, atol=tolerance, equal_nan=True)
-        vocabulary, width = own.shape[-1], hidden.shape[-1]
-        trained = [part for child in self._outside() for part in child.modules() if any(
-            weight.requires_grad and weight.numel() >= vocabulary * width for weight in part.parameters(recurse=False))]
-        self._matrix = next((part for part in trained if type(part) is torch.nn.Linear), None)
-        self._rows = loss_rows(vocabulary, width, cuda=hidden.is_cuda, trained=bool(trained))
+        size = own.shape[-1] * hidden.shape[-1]
+        self._matrix = next((part for child in self._outside() for part in child.modules()
+                             if type(part) is torch.nn.Linear and part.weight.requires_grad and part.weight.numel() >= size), None)
+        self._rows = loss_rows(own.shape[-1], cuda=hidden.is_cuda)
         return self.in_chunks
 
     def _logits(self, output: Any, rows: torch.Tensor) -> torch.Tensor:
