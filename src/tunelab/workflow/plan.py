@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from tunelab.config import Config, Severity
 from tunelab.config.finding import Finding
 from tunelab.config.sections.data import Dataset
+from tunelab.data.mixing import is_streamed
 from tunelab.data.prepare import DEFAULT_SEED, held_out_count, shard
 from tunelab.data.sources import read_rows
 from tunelab.errors import DataError, ModelError, needs
@@ -96,17 +98,29 @@ def _data(opened: Opened, network: bool, processes: int) -> tuple[DataFacts | No
 
 def _from_statistics(config: Config, processes: int) -> DataFacts:
     """Row lengths estimated from characters, put through the same split, packing and steps as tokenised rows. Raises DataError."""
+    data = config.data
+    if is_streamed(data):
+        raise DataError("the rows of a stream are counted with the model's tokenizer only")
+    train, kept_back = _lengths(config, data.datasets, data.sequence_len, 0), list[RowLength]()
+    if data.test_datasets:
+        kept_back = _lengths(config, data.test_datasets, data.eval_sequence_len or data.sequence_len, len(data.datasets))
+    elif data.val_set_size:
+        held_out = held_out_count(len(train), data.val_set_size)
+        train, kept_back = train[held_out:], train[:held_out]
+    if not train:
+        raise DataError("No row fits into sequence_len.", where="sequence_len", next_step="Raise it.")
+    schedule = make_schedule(config, [one.tokens for one in train], [one.tokens for one in kept_back], processes)
+    return data_facts(config, [one.tokens for one in train], [one.supervised for one in train], len(kept_back), schedule, "row statistics")
+
+
+def _lengths(config: Config, datasets: Sequence[Dataset], most: int, first: int) -> list[RowLength]:
+    """The estimated lengths of the rows of some datasets; `first` is the number of the first one of them."""
     seed = DEFAULT_SEED if config.run.seed is None else config.run.seed
     lengths: list[RowLength] = []
-    for index, dataset in enumerate(config.data.datasets):
+    for index, dataset in enumerate(datasets, first):
         for row in shard(read_rows(dataset, index, config_folder=config.source.path.parent), dataset, index, seed):
-            lengths += _fitting(row_length(row.values, dataset.type_name, config.data.train_on_inputs), dataset, config.data.sequence_len)
-    if not lengths:
-        raise DataError("No row fits into sequence_len.", where="sequence_len", next_step="Raise it.")
-    held_out = held_out_count(len(lengths), config.data.val_set_size) if config.data.val_set_size else 0
-    train, kept_back = lengths[held_out:], lengths[:held_out]
-    schedule = make_schedule(config, [one.tokens for one in train], [one.tokens for one in kept_back], processes)
-    return data_facts(config, [one.tokens for one in train], [one.supervised for one in train], held_out, schedule, "row statistics")
+            lengths += _fitting(row_length(row.values, dataset.type_name, config.data.train_on_inputs), dataset, most)
+    return lengths
 
 
 def _fitting(length: RowLength, dataset: Dataset, most: int) -> list[RowLength]:

@@ -31,6 +31,12 @@ def test_a_model_of_the_table_and_rows_by_their_characters(tmp_path: Path) -> No
     assert any("tokenizer" in sentence for sentence in planned.missing) and len(made.fits_on) > 15
 
 
+def test_rows_by_their_characters_of_test_datasets_are_those_held_out(tmp_path: Path) -> None:
+    held_out = {"path": str(write_data(tmp_path / "held_out.jsonl", 11)), "type": "chat_template", "split": "train"}
+    made = plan(write(tmp_path, test_datasets=[held_out], eval_steps=5)).plan
+    assert (made.rows, made.held_out, made.data_source) == (60, 11, "row statistics")
+
+
 def test_row_statistics_are_near_the_tokenizer(tmp_path: Path) -> None:
     model = tmp_path / "model"
     write_tokenizer(model)
