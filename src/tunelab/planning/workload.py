@@ -29,6 +29,7 @@ from tunelab.planning.lora import (
 from tunelab.planning.optimizers import GALORE_RANK, optimizer_arguments
 from tunelab.planning.precision import precision
 
+_EXPLICIT = ("gemma2", "gpt_oss")  # capped scores, sinks: no kernel of torch does them (training.attention)
 LORA_RANK = 16
 """The rank of the LoRA that is proposed in place of a full fine-tuning."""
 
@@ -108,7 +109,7 @@ def workload_of(config: Config, shapes: ModelShapes, machine: Machine, *, tokens
         settings.optimizer, _galore_rank(settings.optim_args),
         bool(checkpointing), bool(raw.truthy("activation_offloading") or checkpointing in ("offload", "offload_disk")),
         settings.micro_batch_size, settings.gradient_accumulation_steps, config.data.sequence_len, tokens, supervised,
-        longest or min(config.data.sequence_len, tokens), is_eager(config),
+        longest or min(config.data.sequence_len, tokens), is_eager(config) or shapes.model_type in _EXPLICIT,
         (settings.eval_batch_size or settings.micro_batch_size) / settings.micro_batch_size, _norms(shapes), _is_gated(shapes),
         any(".q_norm." in name for name in shapes.tensors))
 
