@@ -95,7 +95,8 @@ def _messages(values: Mapping[str, Any], row: Row, dataset: Dataset) -> list[dic
     if isinstance(messages, str):
         messages = without_none(_parsed(messages, column, row))
     if not isinstance(messages, list) or not messages:
-        found = f"holds {'an empty list' if messages == [] else 'a ' + kind(messages)}" if column in values else "is not there"
+        holds = "nothing (null)" if messages is None else "an empty list" if messages == [] else f"a {kind(messages)}"
+        found = f"holds {holds}" if column in row.values else "is not there"
         names = ", ".join(f"`{name}`" for name in list(row.values)[:12]) or "none"
         raise DataError(f"type chat_template reads a list of messages from the column `{column}`, which {found}; "
                         f"the row's columns: {names}.", where=str(row.origin), next_step=suggestion(values, "chat_template"))
