@@ -163,7 +163,7 @@ def test_tool_calls_and_reasoning_are_the_models_own_words(tokenizer: TextTokeni
     ({"conversations": [{"from": "human", "value": "a"}]}, {"type": "chat_template", "field_messages": "conversations"}, "no `role`",
      "type: chat_template, field_messages: conversations, message_property_mappings: {role: from, content: value}"),
     ({"conversations": [{"from": "human", "value": "a"}]}, {"type": "chat_template"}, "is not there", "{role: from, content: value}"),
-    ({"messages": None}, {"type": "chat_template"}, "is not there", "field_messages"),
+    ({"messages": None}, {"type": "chat_template"}, "holds nothing", "field_messages"),
     ({"messages": ["hi"]}, {"type": "chat_template"}, "Message 1", "role"),
     ({"messages": [{"role": "user"}]}, {"type": "chat_template"}, "has no `content`", "message_property_mappings"),
     ({"messages": [{"role": "user", "content": [{"type": "image"}]}]}, {"type": "chat_template"}, "not text", "Leave out"),
