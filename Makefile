@@ -33,6 +33,7 @@ bench: .venv/ready  ## speed, compared by ratio within one run
 	$(BIN)/python bench/check.py
 	$(BIN)/python bench/data.py
 	$(BIN)/python bench/training.py
+	$(BIN)/python bench/loss.py
 
 clean:
 	rm -rf .venv build dist
