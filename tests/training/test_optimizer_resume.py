@@ -9,8 +9,8 @@ import torch
 from safetensors.torch import load_file
 from tests.helpers.tiny import write_config, write_data
 
-from tunelab.runs.events import steps
-from tunelab.training.run import StepRecord, Watch
+from tunelab.runs.events import StepRecord, steps
+from tunelab.training.run import Watch
 from tunelab.workflow.train import train
 
 CASES = {

@@ -14,9 +14,9 @@ import pytest
 from tests.helpers.tiny import write_config, write_data
 
 from tunelab.config import read_config
-from tunelab.runs.events import EventLog
+from tunelab.runs.events import EventLog, StepRecord
 from tunelab.runs.folder import RunFolder
-from tunelab.training.run import StepRecord, Watch
+from tunelab.training.run import Watch
 from tunelab.training.trackers import TRACKERS, Beginning, tracked
 from tunelab.workflow.train import train
 

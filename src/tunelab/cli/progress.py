@@ -17,7 +17,7 @@ from tunelab.workflow.export import ExportWatch
 
 if TYPE_CHECKING:
     from tunelab.runs.doctor import Diagnosis
-    from tunelab.training.run import StepRecord
+    from tunelab.runs.events import StepRecord
 
 _QUIET_SECONDS = 10.0
 

@@ -8,11 +8,30 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from tunelab.errors import storage_errors
+
+
+@dataclass(frozen=True, slots=True)
+class StepRecord:
+    """What one step did. `loss`: the mean per unit (nats per supervised token; for preferences, per pair); `step` counts from 1.
+
+    `measures`: further means over the units, such as reward margins. Tokens and losses are those of all processes, seconds this one's.
+    """
+
+    step: int
+    epoch: float
+    loss: float
+    lr: float
+    grad_norm: float
+    tokens: int
+    supervised: int
+    seconds: float
+    measures: Mapping[str, float] = field(default_factory=dict)
 
 
 class EventLog:

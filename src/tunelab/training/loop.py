@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 from contextlib import nullcontext
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,30 +15,13 @@ from accelerate import Accelerator
 from tunelab.config import Config
 from tunelab.planning.rate import Rate
 from tunelab.planning.schedule import Rows, Schedule
+from tunelab.runs.events import StepRecord
 from tunelab.training import distributed
 from tunelab.training.checkpoint import Progress, RandomState, State, load_checkpoint, load_weights
 from tunelab.training.model import trainable
 from tunelab.training.objective import Costed, Objective
 from tunelab.training.optimizer import resting, set_rate, wake
 from tunelab.training.processes import Processes
-
-
-@dataclass(frozen=True, slots=True)
-class StepRecord:
-    """What one step did. `loss`: the mean per unit (nats per supervised token; for preferences, per pair); `step` counts from 1.
-
-    `measures`: further means over the units, such as reward margins. Tokens and losses are those of all processes, seconds this one's.
-    """
-
-    step: int
-    epoch: float
-    loss: float
-    lr: float
-    grad_norm: float
-    tokens: int
-    supervised: int
-    seconds: float
-    measures: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

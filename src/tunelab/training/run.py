@@ -22,12 +22,12 @@ from tunelab.errors import FolderError, Interrupted, RunError
 from tunelab.planning.schedule import Schedule
 from tunelab.runs.checkpoints import damage, newest_whole
 from tunelab.runs.doctor import Diagnosis, Doctor
-from tunelab.runs.events import EventLog
+from tunelab.runs.events import EventLog, StepRecord
 from tunelab.runs.folder import RunFolder
 from tunelab.training.checkpoint import Progress, RandomState, save_checkpoint, save_result
 from tunelab.training.distributed import make_accelerator
 from tunelab.training.interrupt import StopRequest
-from tunelab.training.loop import Loop, StepRecord
+from tunelab.training.loop import Loop
 from tunelab.training.memory import naming_what_to_lower, peak_memory_bytes, reset_peak
 from tunelab.training.model import build_model, trainable
 from tunelab.training.objective import Objective

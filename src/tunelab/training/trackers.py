@@ -20,10 +20,10 @@ from typing import Any, Protocol
 from tunelab.config import Config
 from tunelab.planning.steps import default_logging
 from tunelab.runs.doctor import Diagnosis
-from tunelab.runs.events import EventLog, evaluations, steps
+from tunelab.runs.events import EventLog, StepRecord, evaluations, steps
 from tunelab.runs.folder import RunFolder
 from tunelab.runs.store import read_json, write_json
-from tunelab.training.run import StepRecord, Watch
+from tunelab.training.run import Watch
 
 IDS = "trackers.json"
 _SECRET = ("api_key", "secret", "token", "password")

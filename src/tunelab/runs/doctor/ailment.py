@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from tunelab.config.finding import Severity
+from tunelab.runs.events import StepRecord
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,21 +58,6 @@ def ailment(code: str, severity: Severity, title: str, *, looks_for: str, why: s
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
-    """A step event: loss in nats per supervised token (or per pair), `measures` further means such as reward margins."""
-
-    step: int
-    epoch: float
-    loss: float
-    lr: float
-    grad_norm: float
-    tokens: int
-    supervised: int
-    seconds: float
-    measures: Mapping[str, float] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True)
 class Evaluation:
     """An evaluation event."""
 
@@ -112,7 +98,7 @@ class Watcher:
     def __init__(self, case: Case) -> None:
         self.case = case
 
-    def step(self, step: Step) -> Iterator[Diagnosis]:
+    def step(self, step: StepRecord) -> Iterator[Diagnosis]:
         """After a step."""
         yield from ()
 
@@ -195,10 +181,10 @@ def case_of(manifest: Mapping[str, Any]) -> Case:
         planned_evaluations=plan.get("evaluations"))
 
 
-def step_of(event: Mapping[str, Any]) -> Step:
+def step_of(event: Mapping[str, Any]) -> StepRecord:
     """A step event of the event file; numbers that are missing are NaN or 0."""
     measures = {str(name): number(value, math.nan) for name, value in _mapping(event.get("measures")).items()}
-    return Step(int(event["step"]), number(event.get("epoch"), 0.0), number(event.get("loss"), math.nan), number(event.get("lr"), 0.0),
+    return StepRecord(int(event["step"]), number(event.get("epoch"), 0.0), number(event.get("loss"), math.nan), number(event.get("lr"), 0.0),
                 number(event.get("grad_norm"), math.nan), int(number(event.get("tokens"), 0)), int(number(event.get("supervised"), 0)),
                 number(event.get("seconds"), 0.0), measures)
 

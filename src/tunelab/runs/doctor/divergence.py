@@ -6,7 +6,8 @@ import math
 from collections.abc import Iterator
 
 from tunelab.config.finding import Severity
-from tunelab.runs.doctor.ailment import Average, Case, Diagnosis, Step, Watcher, Window, ailment, figures
+from tunelab.runs.doctor.ailment import Average, Case, Diagnosis, Watcher, Window, ailment, figures
+from tunelab.runs.events import StepRecord
 
 FP16_RETRIES = 20
 """So many gradients in a row may overflow with fp16: its loss scale starts at 2**16 and halves each time until they fit (PyTorch's GradScaler)."""
@@ -58,11 +59,11 @@ class NotANumber(Watcher):
 
     def __init__(self, case: Case) -> None:
         super().__init__(case)
-        self._before: Step | None = None
+        self._before: StepRecord | None = None
         self._overflows = 0
         self._trained = False  # whether an update with a learning rate above 0 was made
 
-    def step(self, step: Step) -> Iterator[Diagnosis]:
+    def step(self, step: StepRecord) -> Iterator[Diagnosis]:
         if not math.isfinite(step.loss):
             yield self._loss(step)
         elif not math.isfinite(step.grad_norm):
@@ -75,7 +76,7 @@ class NotANumber(Watcher):
         self._before = step
         self._trained = self._trained or step.lr > 0
 
-    def _loss(self, step: Step) -> Diagnosis:
+    def _loss(self, step: StepRecord) -> Diagnosis:
         before = self._before
         if before is None or not self._trained:
             return NOT_A_NUMBER.found(
@@ -100,7 +101,7 @@ class Exploding(Watcher):
         self._first, self._start, self._ten, self._recent = Window(2), Window(5), Window(10), Window(10)
         self._best, self._best_step, self._error = math.inf, 0, 0.0
 
-    def step(self, step: Step) -> Iterator[Diagnosis]:
+    def step(self, step: StepRecord) -> Iterator[Diagnosis]:
         for window in (self._first, self._start, self._ten):
             if not window.full:
                 window.add(step.loss)
@@ -120,7 +121,7 @@ class Exploding(Watcher):
             yield LOST_AGAIN.found(f"loss {begin:.4g} at the start, {self._best:.4g} around step {self._best_step}, and {recent:.4g} again over steps "
                                    f"{step.step - 9} to {step.step}", step=step.step, edit=calmer(self.case, 5))
 
-    def _exploded(self, step: Step, seen: str) -> Diagnosis:
+    def _exploded(self, step: StepRecord, seen: str) -> Diagnosis:
         warm = f"\nwarmup_steps: {max(10, self.case.total // 20)}" if self.case.warmup < 5 and self.case.total > 20 else ""
         return EXPLODED.found(seen, step=step.step, edit=calmer(self.case, 10) + warm)
 
@@ -135,7 +136,7 @@ class Spikes(Watcher):
         self._since, self._spikes, self._worst = 0, 0, 0.0
         self._first = self._last = 0
 
-    def step(self, step: Step) -> Iterator[Diagnosis]:
+    def step(self, step: StepRecord) -> Iterator[Diagnosis]:
         usual = self._usual
         edge = usual.mean + max(6 * usual.spread, usual.mean / 3, 0.1)
         if usual.count < 20 or not step.loss > edge:
@@ -175,7 +176,7 @@ class GrowingGradient(Watcher):
         self._norm, self._loss = Average(0.1), Average(0.1)
         self._base, self._base_loss, self._for = math.nan, math.nan, 0
 
-    def step(self, step: Step) -> Iterator[Diagnosis]:
+    def step(self, step: StepRecord) -> Iterator[Diagnosis]:
         if step.step <= 5:
             return
         self._norm.add(step.grad_norm)

@@ -6,7 +6,8 @@ import math
 from collections.abc import Iterator
 
 from tunelab.config.finding import Severity
-from tunelab.runs.doctor.ailment import Case, Diagnosis, Evaluation, Step, Watcher, Window, ailment
+from tunelab.runs.doctor.ailment import Case, Diagnosis, Evaluation, Watcher, Window, ailment
+from tunelab.runs.events import StepRecord
 
 OVERFITTING = ailment(
     "TD301", Severity.WARNING, "Overfitting: the held-out loss rises while the training loss falls",
@@ -42,7 +43,7 @@ class Overfitting(Watcher):
         self._latest, self._risen, self._said = self._best, 0, False
         self._saved = self._saved_before_best = 0
 
-    def step(self, step: Step) -> Iterator[Diagnosis]:
+    def step(self, step: StepRecord) -> Iterator[Diagnosis]:
         self._recent.add(step.loss)
         self._epoch = step.epoch
         yield from ()
@@ -87,7 +88,7 @@ class Gap(Watcher):
         self._recent = Window(10)
         self._epoch, self._rows, self._last = 0.0, "", ""
 
-    def step(self, step: Step) -> Iterator[Diagnosis]:
+    def step(self, step: StepRecord) -> Iterator[Diagnosis]:
         self._recent.add(step.loss)
         self._epoch = step.epoch
         yield from ()
@@ -112,7 +113,7 @@ class Unjudged(Watcher):
         self._start, self._recent = Window(5), Window(10)
         self._evaluated = self._said = False
 
-    def step(self, step: Step) -> Iterator[Diagnosis]:
+    def step(self, step: StepRecord) -> Iterator[Diagnosis]:
         if not self._start.full:
             self._start.add(step.loss)
         self._recent.add(step.loss)
@@ -144,7 +145,7 @@ class NothingToLearn(Watcher):
         super().__init__(case)
         self._start, self._supervised = Window(5), 0
 
-    def step(self, step: Step) -> Iterator[Diagnosis]:
+    def step(self, step: StepRecord) -> Iterator[Diagnosis]:
         if self._start.full:
             return
         self._start.add(step.loss)

@@ -6,7 +6,8 @@ import math
 from collections.abc import Iterator
 
 from tunelab.config.finding import Severity
-from tunelab.runs.doctor.ailment import MOST_RATE, Case, Diagnosis, Evaluation, Step, Watcher, Window, ailment, figures
+from tunelab.runs.doctor.ailment import MOST_RATE, Case, Diagnosis, Evaluation, Watcher, Window, ailment, figures
+from tunelab.runs.events import StepRecord
 
 FLAT = ailment(
     "TD201", Severity.WARNING, "The loss stays where it began",
@@ -51,7 +52,7 @@ class Flat(Watcher):
         self._judge_at = case.warmup + 50
         self._moved = False  # an update with a learning rate above 0 was made before the first evaluation
 
-    def step(self, step: Step) -> Iterator[Diagnosis]:
+    def step(self, step: StepRecord) -> Iterator[Diagnosis]:
         if not self._start.full:
             self._start.add(step.loss)
         self._recent.add(step.loss)
@@ -99,7 +100,7 @@ class NoRate(Watcher):
         last = case.total or 10
         self._judge_at = min(last, max(10, case.warmup + 2))
 
-    def step(self, step: Step) -> Iterator[Diagnosis]:
+    def step(self, step: StepRecord) -> Iterator[Diagnosis]:
         self._highest, self._steps = max(self._highest, step.lr), step.step
         if step.step == self._judge_at and self._highest <= 1e-8:
             severity = Severity.ERROR if self._highest == 0 else Severity.WARNING
@@ -121,7 +122,7 @@ class NoGradient(Watcher):
         super().__init__(case)
         self._zero = self._steps = 0
 
-    def step(self, step: Step) -> Iterator[Diagnosis]:
+    def step(self, step: StepRecord) -> Iterator[Diagnosis]:
         if not step.supervised:
             return
         self._steps += 1
@@ -146,7 +147,7 @@ class AlwaysClipped(Watcher):
         super().__init__(case)
         self._cut, self._sum = 0, 0.0
 
-    def step(self, step: Step) -> Iterator[Diagnosis]:
+    def step(self, step: StepRecord) -> Iterator[Diagnosis]:
         cut = step.grad_norm > 10 * self.case.clip_at
         self._cut, self._sum = (self._cut + 1, self._sum + step.grad_norm) if cut else (0, 0.0)
         if self._cut == 50:
@@ -163,7 +164,7 @@ class LateRate(Watcher):
         self._highest = self._last = 0.0
         self._steps = 0
 
-    def step(self, step: Step) -> Iterator[Diagnosis]:
+    def step(self, step: StepRecord) -> Iterator[Diagnosis]:
         self._highest, self._last, self._steps = max(self._highest, step.lr), step.lr, step.step
         yield from ()
 

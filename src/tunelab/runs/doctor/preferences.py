@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from tunelab.config.finding import Severity
-from tunelab.runs.doctor.ailment import Case, Diagnosis, Step, Watcher, Window, ailment
+from tunelab.runs.doctor.ailment import Case, Diagnosis, Watcher, Window, ailment
+from tunelab.runs.events import StepRecord
 
 COIN_TOSS = ailment(
     "TD601", Severity.WARNING, "The preferred answers are not told apart",
@@ -29,7 +30,7 @@ class CoinToss(Watcher):
         self._accuracy = Window(20)
         self._judge_at, self._steps = case.warmup + 50, 0
 
-    def step(self, step: Step) -> Iterator[Diagnosis]:
+    def step(self, step: StepRecord) -> Iterator[Diagnosis]:
         found = measure(step.measures, "accurac")
         if found is not None:
             self._accuracy.add(found)
@@ -55,7 +56,7 @@ class BothFall(Watcher):
         self._chosen, self._rejected = Window(20), Window(20)
         self._before, self._said = 0.0, False
 
-    def step(self, step: Step) -> Iterator[Diagnosis]:
+    def step(self, step: StepRecord) -> Iterator[Diagnosis]:
         chosen, rejected = measure(step.measures, "rewards/chosen"), measure(step.measures, "rewards/rejected")
         if chosen is None or rejected is None or self._said:
             return

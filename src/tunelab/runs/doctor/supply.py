@@ -6,7 +6,8 @@ import math
 from collections.abc import Iterator
 
 from tunelab.config.finding import Severity
-from tunelab.runs.doctor.ailment import Case, Diagnosis, Step, Watcher, Window, ailment
+from tunelab.runs.doctor.ailment import Case, Diagnosis, Watcher, Window, ailment
+from tunelab.runs.events import StepRecord
 
 FEW_TOKENS = ailment(
     "TD401", Severity.WARNING, "Very few supervised tokens per step",
@@ -38,7 +39,7 @@ class Supply(Watcher):
         self._tokens = self._supervised = self._steps = 0
         self._empty = False
 
-    def step(self, step: Step) -> Iterator[Diagnosis]:
+    def step(self, step: StepRecord) -> Iterator[Diagnosis]:
         if not step.supervised and not self._empty:
             self._empty = True
             yield NO_TOKENS.found(f"step {step.step}: {step.tokens} tokens, none supervised", step=step.step)
@@ -69,7 +70,7 @@ class Speed(Watcher):
         self._rate = Window(10)
         self._best, self._lost, self._since, self._said = 0.0, 0.0, 0, False
 
-    def step(self, step: Step) -> Iterator[Diagnosis]:
+    def step(self, step: StepRecord) -> Iterator[Diagnosis]:
         if step.seconds <= 0 or step.step < 3:  # the first steps allocate and compile
             return
         self._rate.add(step.tokens / step.seconds)
