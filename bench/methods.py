@@ -40,7 +40,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         materialise(folder / "base-model")
-        settings = yaml.safe_load(write_lab_files(folder, quick=False))
+        settings = yaml.safe_load(write_lab_files(folder, quick=False).read_text(encoding="utf-8"))
         print("| method | trained | planned peak | measured peak | error | tokens/s |\n|---|---:|---:|---:|---:|---:|", flush=True)
         for method, changes in METHODS.items():
             if not wanted or any(part in method for part in wanted):
