@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 from pathlib import Path
 
 import pytest
@@ -22,9 +21,7 @@ def write(folder: Path, **changes: object) -> str:
 
 
 def test_a_model_of_the_table_and_rows_by_their_characters(tmp_path: Path) -> None:
-    began = time.perf_counter()
     planned = plan(write(tmp_path, adapter="lora", lora_r=8, lora_alpha=16, sample_packing=True, val_set_size=0.1, evals_per_epoch=1))
-    assert time.perf_counter() - began < 2
     made = planned.plan
     assert made.parameters == 494_032_768 and made.trainable == 540_672, "q_proj and v_proj, as PEFT has it"
     assert (made.rows, made.held_out, made.data_source) == (54, 6, "row statistics") and made.steps and made.memory and made.evaluation
