@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,14 +22,6 @@ from tunelab.training.model import trainable
 from tunelab.training.objective import Costed, Objective
 from tunelab.training.optimizer import resting, set_rate, wake
 from tunelab.training.processes import Processes
-
-
-@dataclass(frozen=True, slots=True)
-class Worst:
-    """The largest micro-batches of a run: their rows and tokens. `held_out` is None when nothing is evaluated."""
-
-    train: tuple[Rows, int]
-    held_out: tuple[Rows, int] | None
 
 
 class Loop:
@@ -103,16 +95,15 @@ class Loop:
         means = {name: value / units for name, value in totals.items()}
         return means.pop("loss"), self._objective.told(means)
 
-    def worst(self) -> Worst:
-        """The micro-batches that need the most memory: those with the most tokens."""
-        def largest(batches: list[Rows], held_out: bool) -> tuple[Rows, int]:
-            sizes = [self._objective.tokens(rows, held_out=held_out) for rows in batches]
-            place = max(range(len(sizes)), key=sizes.__getitem__)
-            return batches[place], sizes[place]
-
-        steps, evaluation = self._schedule.steps, list(self._schedule.evaluation_batches())
-        return Worst(largest([rows for step in range(steps.total) for rows in self._schedule.micro_batches(step)], False),
-                     largest(evaluation, True) if evaluation and steps.eval_steps else None)
+    def largest(self) -> Iterator[tuple[Rows, int, bool]]:
+        """The micro-batch of training, and that of evaluation where there is one, with the most tokens: (rows, tokens, held out)."""
+        steps, evaluation = self._schedule.steps, self._schedule.evaluation_batches()
+        training = [rows for step in range(steps.total) for rows in self._schedule.micro_batches(step)]
+        for batches, held_out in ((training, False), (evaluation if steps.eval_steps else (), True)):
+            if batches:
+                sizes = [self._objective.tokens(rows, held_out=held_out) for rows in batches]
+                place = sizes.index(max(sizes))
+                yield batches[place], sizes[place], held_out
 
     def rehearse(self, rows: Rows, *, held_out: bool) -> None:
         """One forward pass, and unless held out one backward, on these rows; nothing is kept but the memory it took."""

@@ -11,7 +11,6 @@ from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import torch
 from accelerate.state import AcceleratorState
@@ -35,8 +34,6 @@ from tunelab.training.optimizer import build_optimizer, resting
 from tunelab.training.preference.methods import objective_of
 from tunelab.training.supervised import Supervised
 
-__all__ = ["Job", "Outcome", "StepRecord", "Watch", "first_steps", "train"]
-
 
 @dataclass(frozen=True)
 class Job:
@@ -55,21 +52,15 @@ class Job:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What a finished run measured. `seconds` are of this process's steps alone, without loading and saving.
+    """What a finished run knows beside its events. `eval_loss`: of the weights that are the result.
 
     `stopped_early`: the step after which patience ran out; `best`: the step whose weights are the result, when it is not the last.
     """
 
     steps: int
-    tokens: int
-    supervised: int
-    seconds: float
-    first_loss: float
-    last_loss: float
     eval_loss: float | None
     peak_memory_bytes: int
     trainable_parameters: int
-    total_parameters: int
     stopped_early: int | None
     best: int | None
 
@@ -109,14 +100,12 @@ def train(job: Job, run: RunFolder, events: EventLog, watch: Watch) -> Outcome:
     _rehearse(job, loop, events)
     progress.random.restore()
     doctor = Doctor.of(run, progress.step)
-    records: list[StepRecord] = []
     watch.phase("training")
     with StopRequest() as stop:
         while progress.step < plan.total and not plan.out_of_patience(progress.evaluations):
             record = loop.step(progress.step, lambda: stop.requested)
             if record is None:
                 raise _stopped(job, run, progress, loop)
-            records.append(record)
             _note(events, record, job.schedule.samples(record.step - 1))
             watch.step(record, plan.total)
             _say(doctor.step(asdict(record)), events, watch)
@@ -145,7 +134,10 @@ def train(job: Job, run: RunFolder, events: EventLog, watch: Watch) -> Outcome:
         state = loop.state()
         if loop.processes.first:
             save_result(state, run)
-    return _outcome(loop.model, progress, records, early, best)
+    evaluations = progress.evaluations
+    return Outcome(
+        steps=progress.step, eval_loss=evaluations[best or max(evaluations)] if evaluations else None, peak_memory_bytes=peak_memory_bytes(),
+        trainable_parameters=sum(parameter.numel() for _, parameter in trainable(loop.model)), stopped_early=early, best=best)
 
 
 def first_steps(job: Job, count: int) -> list[StepRecord]:
@@ -195,8 +187,7 @@ def _resume(config: Config, run: RunFolder, loop: Loop, events: EventLog, watch:
 
 def _rehearse(job: Job, loop: Loop, events: EventLog) -> None:
     """Run out of memory now if at all: the largest training batch forward and backward, the largest of evaluation forward."""
-    worst = loop.worst()
-    for rows, tokens, held_out in ((*worst.train, False), *([(*worst.held_out, True)] if worst.held_out else [])):
+    for rows, tokens, held_out in loop.largest():
         events.append("rehearsal", tokens=tokens, held_out=held_out, durable=True)  # when the system kills us in it, this line says so
         with naming_what_to_lower(job.config, tokens, held_out):
             loop.rehearse(rows, held_out=held_out)
@@ -223,17 +214,6 @@ def _take_best(run: RunFolder, progress: Progress, loop: Loop, watch: Watch) -> 
     loop.load_weights(run.checkpoint(best))
     watch.note(f"The result has the weights of step {best}, whose evaluation loss {progress.evaluations[best]:.4f} is the lowest.")
     return best
-
-
-def _outcome(model: Any, progress: Progress, records: Sequence[StepRecord], early: int | None, best: int | None) -> Outcome:
-    losses = [record.loss for record in records] or [float("nan")]
-    evaluations = progress.evaluations
-    return Outcome(
-        steps=progress.step, tokens=sum(r.tokens for r in records), supervised=sum(r.supervised for r in records),
-        seconds=sum(r.seconds for r in records), first_loss=losses[0], last_loss=losses[-1],
-        eval_loss=evaluations[best or max(evaluations)] if evaluations else None, peak_memory_bytes=peak_memory_bytes(),
-        trainable_parameters=sum(parameter.numel() for _, parameter in trainable(model)),
-        total_parameters=sum(p.numel() for p in model.parameters()), stopped_early=early, best=best)
 
 
 def _note(events: EventLog, record: StepRecord, samples: Sequence[int]) -> None:
