@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from math import ceil
 from typing import Any, TypeVar
 
+from tunelab.config.config import Config
 from tunelab.config.sections.data import DataSection, Dataset
 from tunelab.errors import DataError
 
@@ -21,6 +22,11 @@ T = TypeVar("T")
 def is_streamed(data: DataSection) -> bool:
     """Whether rows are read in order, as far as the steps need them."""
     return bool(data.streaming or data.pretraining_dataset)
+
+
+def seed_of(config: Config) -> int:
+    """The number that all randomness of a run starts from."""
+    return DEFAULT_SEED if config.run.seed is None else config.run.seed
 
 
 def trained_on(data: DataSection) -> tuple[Dataset, ...]:

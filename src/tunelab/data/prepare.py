@@ -21,7 +21,7 @@ from tunelab.data.counts import Counts, Tally, from_json, nothing_left, to_json,
 from tunelab.data.dedup import without_duplicates
 from tunelab.data.formats import Context, find_format, format_for, pretrain
 from tunelab.data.formats.pair_tokens import find_pair_format
-from tunelab.data.mixing import DEFAULT_SEED, chooses, held_out_count, is_streamed, merged, pieces, shard, shuffled, trained_on
+from tunelab.data.mixing import DEFAULT_SEED, chooses, held_out_count, is_streamed, merged, pieces, seed_of, shard, shuffled, trained_on
 from tunelab.data.pairs import entries_as_read, spread, width_of
 from tunelab.data.parts import Work
 from tunelab.data.sample import Row, Sample
@@ -84,7 +84,7 @@ class _Group:
 
     @property
     def seed(self) -> int:
-        return _seed(self.config)
+        return seed_of(self.config)
 
     @property
     def width(self) -> int:
@@ -134,10 +134,6 @@ def prepare(config: Config, tokenizer: TextTokenizer, *, progress: Progress | No
         return Prepared(samples[:last * width], samples[last * width:], replace(counts, held_out=rows - last), cached, width)
     held_out, about, also_cached = _made(test, progress)
     return Prepared(samples, held_out, together(counts, replace(about, held_out=len(held_out) // width)), cached and also_cached, width)
-
-
-def _seed(config: Config) -> int:
-    return DEFAULT_SEED if config.run.seed is None else config.run.seed
 
 
 def context_of(config: Config, dataset: Dataset, index: int, tokenizer: TextTokenizer) -> Context:

@@ -12,7 +12,7 @@ from itertools import chain, groupby, islice
 from typing import TypeVar
 
 from tunelab.config.config import Config
-from tunelab.data.mixing import DEFAULT_SEED
+from tunelab.data.mixing import seed_of
 from tunelab.data.sample import Row
 from tunelab.data.sources import RowSource
 from tunelab.data.workers import Task
@@ -58,7 +58,7 @@ def stream_of(config: Config, processes: int = 1) -> Stream:
     shuffles = data.shuffle_merged_datasets and not data.curriculum_sampling
     buffer = data.streaming_multipack_buffer_size or 10_000 if data.sample_packing or data.pretraining_dataset else _UNPACKED_BUFFER
     skip = data.pretraining_dataset[0].skip or 0 if data.pretraining_dataset else 0
-    return Stream(skip, buffer if shuffles else 1, DEFAULT_SEED if config.run.seed is None else config.run.seed,
+    return Stream(skip, buffer if shuffles else 1, seed_of(config),
                   1 if data.sample_packing else rows, rows * data.sequence_len if data.sample_packing else 0)
 
 

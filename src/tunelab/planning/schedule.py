@@ -12,7 +12,7 @@ from itertools import accumulate
 from typing import Literal
 
 from tunelab.config import Config
-from tunelab.data.mixing import is_streamed
+from tunelab.data.mixing import is_streamed, seed_of
 from tunelab.data.packing import PackingLimits, plan_epoch
 from tunelab.planning.steps import StepPlan, plan_steps
 
@@ -84,7 +84,7 @@ def _epoch(config: Config, lengths: Sequence[int], epoch: int, *, evaluates: boo
         limits = replace(limits, group=data.streaming_multipack_buffer_size or 10_000, shuffle=_order_of_stream(config, epoch, packing))
     elif not evaluates and data.curriculum_sampling:
         limits = replace(limits, shuffle="none")
-    seed = config.run.seed if config.run.seed is not None else 42
+    seed = seed_of(config)
     return tuple(plan_epoch(lengths, packing=packing, sequence_len=length, micro_batch_size=size, seed=seed, epoch=epoch, limits=limits))
 
 

@@ -16,6 +16,7 @@ import torch
 from accelerate.state import AcceleratorState
 
 from tunelab.config import Config
+from tunelab.data.mixing import seed_of
 from tunelab.data.sample import Sample
 from tunelab.errors import FolderError, Interrupted, RunError
 from tunelab.planning.schedule import Schedule
@@ -87,7 +88,7 @@ class Watch:
 def train(job: Job, run: RunFolder, events: EventLog, watch: Watch) -> Outcome:
     """Run a job to its end. Raises Interrupted when stopped (a checkpoint is saved), RunError when the loss is not finite or memory ran out."""
     plan = job.schedule.steps
-    torch.manual_seed(job.config.run.seed if job.config.run.seed is not None else 42)
+    torch.manual_seed(seed_of(job.config))
     watch.phase("loading the model")
     reset_peak()
     loop = _build(job)

@@ -9,8 +9,7 @@ from pathlib import Path
 from tunelab.config import Config, Severity
 from tunelab.config.finding import Finding
 from tunelab.config.sections.data import Dataset
-from tunelab.data.mixing import is_streamed
-from tunelab.data.prepare import DEFAULT_SEED, held_out_count, shard
+from tunelab.data.mixing import held_out_count, is_streamed, seed_of, shard
 from tunelab.data.sources import read_rows
 from tunelab.errors import DataError, ModelError, needs
 from tunelab.facts.dataset import DataFacts
@@ -115,7 +114,7 @@ def _from_statistics(config: Config, processes: int) -> DataFacts:
 
 def _lengths(config: Config, datasets: Sequence[Dataset], most: int, first: int) -> list[RowLength]:
     """The estimated lengths of the rows of some datasets; `first` is the number of the first one of them."""
-    seed = DEFAULT_SEED if config.run.seed is None else config.run.seed
+    seed = seed_of(config)
     lengths: list[RowLength] = []
     for index, dataset in enumerate(datasets, first):
         for row in shard(read_rows(dataset, index, config_folder=config.source.path.parent), dataset, index, seed):
