@@ -6,7 +6,6 @@ other launchers work too. Under our own launcher a worker says how it ended in a
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import signal
@@ -16,7 +15,7 @@ import threading
 import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -27,8 +26,9 @@ from tunelab.errors import Interrupted, LostWorkerError, RunError, TunelabError,
 from tunelab.runs.checkpoints import newest_whole
 from tunelab.runs.events import EventLog
 from tunelab.runs.folder import RunFolder
+from tunelab.runs.store import read_json, write_json
 from tunelab.workflow.opening import open_config
-from tunelab.workflow.train import Trained
+from tunelab.workflow.train import Trained, note_end
 
 if TYPE_CHECKING:
     from tunelab.training.torchrun import Ended, Fleet
@@ -125,14 +125,14 @@ def reporting() -> Iterator[None]:
         return
     rank, report = int(os.environ["RANK"]), {"pid": os.getpid(), "rank": int(os.environ["RANK"])}
     file = Path(place) / f"{rank}.json"
-    _say(file, report)
+    write_json(file, report)
     _end_with(os.getppid())
     try:
         yield
     except SystemExit:
         raise
     except BaseException as error:
-        _say(file, {**report, **_described(error)})
+        write_json(file, {**report, **_described(error)})
         sys.stdout.flush()
         os._exit(getattr(error, "exit_code", 1))  # not through the group's clean-up, which would wait for the others
 
@@ -170,7 +170,7 @@ def _failure(ended: Ended, fleet: Fleet, reports: Sequence[Mapping[str, Any]], f
         rank, number = min(killed.items(), key=lambda one: (one[1] == signal.SIGTERM, one[0]))  # SIGTERM is what the others are then sent
         return RunError(f"Worker {rank} of {fleet.count} was killed ({_signal_name(number)}), so the run was ended.", where=str(folder.path),
                         next_step=("Systems do that when memory runs out; `tunelab plan` says what is needed. " if number == 9 else "")
-                        + _how_to_go_on(folder))
+                        + how_to_go_on(folder))
     if causes:
         first = causes[0]
         if hasattr(errors, first["kind"]):
@@ -181,7 +181,7 @@ def _failure(ended: Ended, fleet: Fleet, reports: Sequence[Mapping[str, Any]], f
                           next_step="The file has the whole traceback; this is a fault of tunelab or of a library under it.")
     if said:
         return RunError("A worker on another machine ended, so the run was ended.", where=str(folder.path),
-                        next_step="Its own machine says why. " + _how_to_go_on(folder))
+                        next_step="Its own machine says why. " + how_to_go_on(folder))
     if ended.error is not None:
         hint = "The machines did not find each other" if cannot_meet(ended.error) else "The workers could not be started"
         return RunError(f"{hint}: {str(ended.error).splitlines()[0] if str(ended.error) else type(ended.error).__name__}.",
@@ -203,7 +203,8 @@ def _as_error(said: Mapping[str, Any], fleet: Fleet) -> TunelabError:
     return error
 
 
-def _how_to_go_on(folder: RunFolder) -> str:
+def how_to_go_on(folder: RunFolder) -> str:
+    """What to do after workers were lost: resume from the newest whole checkpoint, or start again."""
     newest = newest_whole(folder)[0] if folder.path.is_dir() else None
     return f"The checkpoint of step {newest[0]} is whole: go on with the same command and --resume." if newest is not None else \
         "No checkpoint was written yet: start again with the same command and --resume, or in another output_dir."
@@ -213,14 +214,10 @@ def _note(folder: RunFolder, failure: TunelabError) -> None:
     """Say in the run's record how it ended, when its first worker could not or did not know."""
     if not folder.manifest_path.exists() or folder.manifest().get("reason") == failure.message or isinstance(failure, UsageError):
         return
-    status = "interrupted" if isinstance(failure, Interrupted) else "failed"
-    try:
+    with suppress(TunelabError):  # where the event file cannot be opened there is nowhere to note it
         events = EventLog(folder.events_path)
-        events.append(status, reason=failure.message, durable=True)
+        note_end(folder, events, failure)
         events.close()
-        folder.update_manifest(status=status, reason=failure.message)
-    except TunelabError:
-        pass  # the disk that ended the run does not take this note either
 
 
 def _signal_name(number: int) -> str:
@@ -259,11 +256,5 @@ def _end_with(parent: int) -> None:
         threading.Thread(target=wait, daemon=True).start()
 
 
-def _say(file: Path, report: Mapping[str, Any]) -> None:
-    half = file.with_suffix(".half")
-    half.write_text(json.dumps(report), encoding="utf-8")
-    half.replace(file)
-
-
 def _read(reports: Path) -> list[dict[str, Any]]:
-    return [json.loads(file.read_text(encoding="utf-8")) for file in sorted(reports.glob("*.json"))]
+    return [read_json(file) for file in sorted(reports.glob("*.json"))]

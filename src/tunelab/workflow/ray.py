@@ -9,8 +9,8 @@ from typing import Any
 
 from tunelab.config import Config
 from tunelab.errors import RunError, TunelabError, UsageError, needs
-from tunelab.runs.checkpoints import newest_whole
 from tunelab.runs.folder import RunFolder
+from tunelab.workflow.launch import how_to_go_on
 from tunelab.workflow.train import Trained
 
 
@@ -65,6 +65,4 @@ def _failure(error: BaseException, folder: RunFolder) -> TunelabError:
             return one
         failures = getattr(one, "worker_failures", None)
         seen += [*(failures.values() if isinstance(failures, dict) else ()), *(cause for cause in (one.__cause__, one.__context__) if cause is not None)]
-    newest = newest_whole(folder)[0] if folder.path.is_dir() else None
-    step = f"The checkpoint of step {newest[0]} is whole: go on with --resume." if newest else "No checkpoint was written yet."
-    return RunError(f"A worker of Ray ended the run: {str(error).strip().splitlines()[-1]}", where=str(folder.path), next_step=step)
+    return RunError(f"A worker of Ray ended the run: {str(error).strip().splitlines()[-1]}", where=str(folder.path), next_step=how_to_go_on(folder))

@@ -6,6 +6,7 @@ import hashlib
 import platform
 import time
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from importlib import metadata
 from pathlib import Path
@@ -124,23 +125,20 @@ def _supervised(run_job: Any, job: Job, folder: RunFolder, watch: Watch) -> Outc
             outcome: Outcome = run_job(job, folder, events, told)
         events.append("finished", step=outcome.steps, durable=True)
         return outcome
-    except TunelabError as error:
-        status = "interrupted" if isinstance(error, Interrupted) else "failed"
-        _note_end(folder, events, status, error.message)
-        raise
     except BaseException as error:
-        _note_end(folder, events, "failed", f"{type(error).__name__}: {error}")
+        note_end(folder, events, error)
         raise
     finally:
         events.close()
 
 
-def _note_end(folder: RunFolder, events: EventLog, status: str, reason: str) -> None:
-    try:
+def note_end(folder: RunFolder, events: EventLog, error: BaseException) -> None:
+    """Say in the run's events and manifest how it ended when it did not end well."""
+    status = "interrupted" if isinstance(error, Interrupted) else "failed"
+    reason = error.message if isinstance(error, TunelabError) else f"{type(error).__name__}: {error}"
+    with suppress(TunelabError):  # the disk that stopped the run may not take this note either; the first error is the one to tell
         events.append(status, reason=reason, durable=True)
         folder.update_manifest(status=status, reason=reason)
-    except TunelabError:
-        pass  # the disk that stopped the run may not take this note either; the first error is the one to tell
 
 
 def _begin(folder: RunFolder, opened: Opened, loaded: Loaded, plan: Plan, job: Job) -> None:
@@ -187,7 +185,8 @@ def _check_unchanged(folder: RunFolder, opened: Opened, loaded: Loaded, processe
         raise FolderError("The data differs from what the run to be resumed was trained on.", where=str(folder.path),
                           next_step="Restore the data, or train in a new output_dir.")
     base = opened.model_or_raise().folder
-    if manifest["base_model"].get("fingerprint", weights_fingerprint(base)) != weights_fingerprint(base):
+    weights = weights_fingerprint(base)
+    if manifest["base_model"].get("fingerprint", weights) != weights:
         raise FolderError("The base model's weights differ from those that the run to be resumed began with.", where=str(base),
                           next_step="Restore the weights, or train in a new output_dir.")
 
