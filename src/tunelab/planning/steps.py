@@ -71,7 +71,7 @@ class StepPlan:
 
     def is_logged(self, step: int) -> bool:
         """Whether the terminal log has a line for step `step` (from 1): the first, the last and every `logging_every`-th."""
-        return step in (1, self.total) or step % self.logging_every == 0
+        return is_logged(step, self.total, self.logging_every)
 
 
 def plan_steps(config: Config, rows: int, batches_per_epoch: Sequence[int] | int, *, held_out: int | None = None, processes: int = 1) -> StepPlan:
@@ -116,6 +116,11 @@ def warmup_steps(settings: OptimisationSection, total: int) -> int:
     if settings.warmup_ratio is not None:
         return int(settings.warmup_ratio * total)
     return min(int(0.03 * total), 100)
+
+
+def is_logged(step: int, total: int, every: int) -> bool:
+    """Whether step `step` (from 1) of `total` is told: the first, the last and every `every`-th."""
+    return step in (1, total) or step % every == 0
 
 
 def default_logging(total: int) -> int:

@@ -130,7 +130,7 @@ def _check_free(folder: RunFolder, resume: bool, taken: bool) -> None:
         status = folder.manifest().get("status", "unknown")
         raise FolderError(f"This folder already holds a run ({status}).", where=where,
                           next_step="Go on with it (--resume), or write another output_dir, or remove the folder yourself.")
-    others = sorted(item.name for item in folder.path.iterdir() if not item.name.startswith((".lock", f".{MANIFEST}.")))
+    others = sorted(item.name for item in folder.path.iterdir() if not item.name.startswith((LOCK, f".{MANIFEST}.")))
     if resume and (others or not taken):
         raise FolderError("There is no run here to resume.", where=where, next_step="Leave out --resume to start one.")
     if others:

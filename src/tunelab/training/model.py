@@ -19,16 +19,16 @@ __all__ = ["DTYPES", "build_model", "load_base", "trainable"]
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
-def build_model(config: Config, weights: Path, precision: str, vocabulary: int, auto_class: Any = AutoModelForCausalLM) -> torch.nn.Module:
+def build_model(config: Config, weights: Path, precision: str, vocabulary: int) -> torch.nn.Module:
     """Load the base model from a folder and prepare it for training.
 
     Frozen base weights are held in `precision`, or packed to 4 or 8 bits; weights that are trained are held in float32 (autocast computes in
-    `precision`). `vocabulary` is the tokenizer's size: a larger one than the model's adds embedding rows. `auto_class` decides the head.
+    `precision`). `vocabulary` is the tokenizer's size: a larger one than the model's adds embedding rows.
     Random numbers are drawn (new rows, LoRA matrices): seed torch before. Raises ModelError.
     """
     frozen = config.adapter.adapter is not None
     reward = config.preference.method == "reward"
-    auto_class = ScoringModel if reward else auto_class
+    auto_class: Any = ScoringModel if reward else AutoModelForCausalLM
     dtype = DTYPES[precision] if frozen else torch.float32
     _allow_tf32(config.hardware.tf32)
     if config.model.reinit_weights:

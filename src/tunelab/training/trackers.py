@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from tunelab.config import Config
-from tunelab.planning.steps import default_logging
+from tunelab.planning.steps import default_logging, is_logged
 from tunelab.runs.doctor import Diagnosis
 from tunelab.runs.events import EventLog, StepRecord, evaluations, steps
 from tunelab.runs.folder import RunFolder
@@ -233,7 +233,7 @@ class Telling(Watch):
     def step(self, record: StepRecord, total: int) -> None:
         self._watch.step(record, total)
         every = self._config.run.logging_steps or default_logging(total)
-        if record.step <= self._told or not (record.step in (1, total) or record.step % every == 0):
+        if record.step <= self._told or not is_logged(record.step, total, every):
             return
         values = {"loss": record.loss, "learning_rate": record.lr, "grad_norm": record.grad_norm, "epoch": record.epoch,
                   "tokens_per_second": record.tokens / record.seconds if record.seconds else 0.0, **record.measures}

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from tunelab.errors import FolderError, StorageError
-from tunelab.runs.folder import RunFolder
+from tunelab.runs.folder import LOCK, RunFolder
 
 ENDS = ("finished", "interrupted", "failed")
 
@@ -69,9 +69,9 @@ def is_held(run: RunFolder) -> bool:
     """Whether a living process holds the run's lock."""
     from filelock import FileLock, Timeout
 
-    if not (run.path / ".lock").exists():
+    if not (run.path / LOCK).exists():
         return False
-    lock = FileLock(run.path / ".lock")
+    lock = FileLock(run.path / LOCK)
     try:
         lock.acquire(timeout=0)
     except Timeout:
