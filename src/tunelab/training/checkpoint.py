@@ -16,10 +16,11 @@ import torch
 from safetensors.torch import load_file, load_model, save_file
 
 from tunelab.errors import StorageError, storage_errors
+from tunelab.facts.adapter import WEIGHTS
 from tunelab.runs.checkpoints import FORMAT, STATE, checksums, read_state, rotate
 from tunelab.runs.folder import RunFolder
 from tunelab.runs.store import whole_folder
-from tunelab.training.adapters import load_adapter, save_adapter
+from tunelab.training.adapters import load_adapter, save_adapter, saved_names
 from tunelab.training.optimizer.state import pack, unpack
 
 
@@ -140,6 +141,14 @@ def load_weights(folder: Path, model: Any) -> None:
         load_adapter(model, folder)
     else:
         load_model(model, folder / "model.safetensors", strict=False)
+
+
+def saved_weights(folder: Path, model: Any) -> dict[str, torch.Tensor]:
+    """The weights of a checkpoint by their names in the model."""
+    if not hasattr(model, "peft_config"):
+        return load_file(folder / "model.safetensors")
+    saved = load_file(folder / WEIGHTS)
+    return {name: saved[stored] for name, stored in saved_names(model).items()}
 
 
 def _save_tensors(tensors: dict[str, torch.Tensor], path: Path) -> None:

@@ -16,9 +16,8 @@ from tunelab.config import Config
 from tunelab.planning.rate import Rate
 from tunelab.planning.schedule import Rows, Schedule
 from tunelab.runs.events import StepRecord
-from tunelab.training import distributed
-from tunelab.training.checkpoint import Progress, RandomState, State, load_checkpoint, load_weights
-from tunelab.training.model import trainable
+from tunelab.training.checkpoint import Progress, RandomState, State, load_checkpoint
+from tunelab.training.distributed import make_engine
 from tunelab.training.objective import Costed, Objective
 from tunelab.training.optimizer import resting, set_rate, wake
 from tunelab.training.processes import Processes
@@ -29,25 +28,27 @@ class Loop:
 
     def __init__(self, config: Config, schedule: Schedule, objective: Objective, accelerator: Accelerator, model: torch.nn.Module,
                  optimizer: torch.optim.Optimizer) -> None:
-        self._schedule, self._objective, self._accelerator = schedule, objective, accelerator
+        self._schedule, self._objective = schedule, objective
         self.processes = Processes()
         self.rate = Rate(schedule.steps.course)
-        self._costed, self.optimizer = distributed.prepare(config, accelerator, self.processes, Costed(model, objective), optimizer)
-        self._parameters = [parameter for _, parameter in trainable(self._costed)]
-        limit = config.optimisation.max_grad_norm
-        self._clip_at = float("inf") if limit == 0 else 1.0 if limit is None else limit
+        self._engine = make_engine(config, accelerator, self.processes.count, Costed(model, objective), optimizer)
 
     @property
     def model(self) -> Any:
         """The model itself, without wrappers."""
-        return self._accelerator.unwrap_model(self._costed).model
+        return self._engine.model
+
+    @property
+    def optimizer(self) -> Any:
+        """Its optimizer, as the engine has it."""
+        return self._engine.optimizer
 
     def look_ahead(self, steps: int) -> None:
         """Show the objective what it has to see of the first `steps` steps and the evaluation before the model learns."""
-        self._costed.eval()
+        self._engine.train(False)
         with torch.no_grad():
             for batch in self._objective.first_batches(self._schedule, steps):
-                self._costed(batch)
+                self._engine.cost(batch)
 
     def step(self, step: int, stop: Callable[[], bool]) -> StepRecord | None:
         """One optimizer step; None when a stop was asked for before it was complete (nothing is changed then)."""
@@ -60,34 +61,31 @@ class Loop:
         if stops:  # all stop before the same step
             return None
         lr = set_rate(self.optimizer, self.rate, step)
-        self._costed.train()
+        self._engine.train()
         sums: dict[str, float] = {"loss": 0.0}
         for number, (batch, counts) in enumerate(batches, 1):
             if self.processes.count == 1 and stop():
-                self.optimizer.zero_grad()
+                self._engine.forget()
                 return None
-            distributed.sync_only(self._costed, last=number == len(batches))
-            with nullcontext() if number == len(batches) else self._accelerator.no_sync(self._costed):
-                summed, measures = self._costed(batch)
+            with self._engine.micro_batch(last=number == len(batches)):
+                summed, measures = self._engine.cost(batch)
                 loss = summed * float(counts) / max(1, units)
-                self._accelerator.backward(loss * self.processes.count)  # the mean over processes is taken of it
+                self._engine.backward(loss * self.processes.count)  # the mean over processes is taken of it
             for name, value in {"loss": loss, **{key: one * float(counts) / max(1, units) for key, one in measures.items()}}.items():
                 sums[name] = sums.get(name, 0.0) + float(value.detach())
-        norm = self._accelerator.clip_grad_norm_(self._parameters, self._clip_at)
-        self.optimizer.step()
-        self.optimizer.zero_grad()
+        norm = self._engine.update()
         means = dict(zip(sums, self.processes.sums(list(sums.values())), strict=True))
-        return StepRecord(step + 1, round(self._schedule.epoch_after(step), 4), means.pop("loss"), lr, float(norm), int(tokens), int(supervised),
+        return StepRecord(step + 1, round(self._schedule.epoch_after(step), 4), means.pop("loss"), lr, norm, int(tokens), int(supervised),
                           time.perf_counter() - began, self._objective.told(means))
 
     def evaluate(self) -> tuple[float, Mapping[str, float]]:
         """Mean loss per unit over all held-out rows, and the means of the further measures."""
-        self._costed.eval()
+        self._engine.train(False)
         sums: dict[str, float] = {"units": 0.0, "loss": 0.0}
         with torch.no_grad(), resting(self.optimizer):
             for rows, counts in self.processes.share(self._schedule.evaluation_batches()):
                 batch = self._objective.lay_out(rows, held_out=True)
-                summed, measures = self._costed(batch)
+                summed, measures = self._engine.cost(batch)
                 for name, value in {"units": batch.units, "loss": summed, **measures}.items():
                     sums[name] = sums.get(name, 0.0) + float(value) * counts
         totals = dict(zip(sums, self.processes.sums(list(sums.values())), strict=True))
@@ -108,47 +106,38 @@ class Loop:
     def rehearse(self, rows: Rows, *, held_out: bool) -> None:
         """One forward pass, and unless held out one backward, on these rows; nothing is kept but the memory it took."""
         batch = self._objective.lay_out(rows, held_out=held_out)
-        self._costed.train(not held_out)
+        self._engine.train(not held_out)
         with torch.no_grad() if held_out else nullcontext():
-            loss, _ = self._costed(batch)
+            loss, _ = self._engine.cost(batch)
         if not held_out:
-            self._accelerator.backward(loss / max(1, batch.units))
-            self.optimizer.zero_grad()
+            self._engine.rehearse(loss / max(1, batch.units))
 
     def remember(self, progress: Progress) -> Progress:
         """With what else has a state between steps: the loss scaling of float16, a learning rate that follows the evaluation loss, the random
         numbers of the other processes."""
-        scaler = self._accelerator.scaler
+        scaler = self._engine.scaler
         scaling = {} if scaler is None else {"scaler": scaler.state_dict()}
         return replace(progress, random=RandomState.of_all(self.processes.gather(progress.random.tensors)),
                        memories={**progress.memories, **scaling, "rate": self.rate.state()})
 
     def state(self) -> State:
-        """What a checkpoint holds of the model and the optimizer; whole on the first process when they are in shards."""
-        if not distributed.is_sharded(self._costed):
-            return State(self.model, self.optimizer.state_dict())
-        return State(self.model, distributed.whole_optimizer(self._costed, self.optimizer), distributed.whole_weights(self._costed))
+        """What a checkpoint holds of the model and the optimizer; whole on the first process."""
+        return self._engine.state()
 
     def load(self, folder: Path) -> Progress:
         """Put a checkpoint into place; returns how far it was."""
         progress, optimizer = load_checkpoint(folder)
         self.load_weights(folder)
-        if distributed.is_sharded(self._costed):
-            distributed.put_optimizer(self._costed, self.optimizer, optimizer)
-        else:
-            self.optimizer.load_state_dict(optimizer)
+        self._engine.put_optimizer(optimizer)
         return self._restore(progress)
 
     def load_weights(self, folder: Path) -> None:
         """Put the weights of a checkpoint into place."""
-        if distributed.is_sharded(self._costed):
-            distributed.put_weights(self._costed, folder)
-        else:
-            load_weights(folder, self.model)
+        self._engine.put_weights(folder)
 
     def _restore(self, progress: Progress) -> Progress:
         """Take back what `remember` gave."""
-        if (scaler := self._accelerator.scaler) is not None and "scaler" in progress.memories:
+        if (scaler := self._engine.scaler) is not None and "scaler" in progress.memories:
             scaler.load_state_dict(progress.memories["scaler"])
         self.rate.restore(progress.memories.get("rate", {}))
         wake(self.optimizer)
