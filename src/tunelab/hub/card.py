@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cache, cached_property
 from html.parser import HTMLParser
+from itertools import pairwise
 from typing import Any, Literal
 
 from tunelab.config.finding import KeyPath
@@ -206,7 +207,7 @@ def _entry_by_entry(yaml: str, file: str, problems: list[str]) -> tuple[Mapping[
     starts = [index for index, line in enumerate(lines) if _ENTRY.match(line)]
     values: dict[str, Any] = {}
     places: dict[KeyPath, Position] = {}
-    for begin, end in zip(starts, [*starts[1:], len(lines)], strict=True):
+    for begin, end in pairwise((*starts, len(lines))):
         try:
             value, positions, _ = parse(file, "\n" * begin + "\n".join(lines[begin:end]))
         except ConfigError:
