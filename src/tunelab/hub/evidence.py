@@ -29,6 +29,12 @@ class Evidence:
         flat = " ".join(self.quote.split())
         object.__setattr__(self, "quote", flat if len(flat) <= QUOTE else flat[: QUOTE - 1] + "…")
 
+    @property
+    def place(self) -> str:
+        """Where it stands, in words: "card metadata, README.md:5"."""
+        line = f":{self.line}" if self.line is not None else ""
+        return f"{self.kind}, {self.file}{line}" if self.file and self.file != self.kind else f"{self.kind}{line}"
+
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
