@@ -206,7 +206,7 @@ def _answers(path: Path, lines: Sequence[bytes]) -> list[tuple[str, Answer]]:
         try:
             values = json.loads(line)
             side = values.pop("side")
-            found.append((side, Answer(**values)))
+            found.append((side, Answer(**{**values, "prompt_ids": tuple(values.get("prompt_ids", ()))})))
         except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
             raise StorageError("A line of the comparison is damaged.", where=f"{path}:{number}",
                                next_step="Delete that line; the answer is asked for again.") from error

@@ -20,16 +20,21 @@ class Prompt:
 
 @dataclass(frozen=True, slots=True)
 class Sampling:
-    """How answers are drawn. temperature 0 is greedy."""
+    """How answers are drawn. temperature 0 is greedy; `samples`: how many answers to each prompt, sample k drawn with seed + k."""
 
     max_new_tokens: int = 128
     temperature: float = 0.0
     seed: int = 42
+    samples: int = 1
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """One full answer. `stop` is "end" (end-of-turn token or stop string), "length" (max_new_tokens reached: it was cut) or "error"."""
+    """One full answer. `stop` is "end" (end-of-turn token or stop string), "length" (max_new_tokens reached: it was cut) or "error".
+
+    `prompt_text` and `prompt_ids` are what the model was fed, template and all, where the runner can know it; `sample`: which of several
+    answers to the same prompt, from 0.
+    """
 
     prompt_id: str
     text: str
@@ -39,6 +44,8 @@ class Answer:
     new_tokens: int = 0
     seconds: float = 0.0
     details: dict[str, Any] = field(default_factory=dict)
+    prompt_ids: tuple[int, ...] = ()
+    sample: int = 0
 
 
 class Runner(Protocol):
