@@ -223,7 +223,7 @@ def test_facts_and_names(llama: Path, adapter: Path) -> None:
 
 def test_a_comparison_of_the_two_sides(llama: Path, adapter: Path, tmp_path: Path) -> None:
     model = _model(llama, adapter)
-    comparison = compare(tmp_path / "c.jsonl", _prompts(), model.base_runner(), model.tuned_runner(), Sampling(max_new_tokens=5))
+    comparison = compare(tmp_path / "c.jsonl", _prompts(), {"base": model.base_runner(), "tuned": model.tuned_runner()}, Sampling(max_new_tokens=5))
     assert comparison.complete and comparison.warnings == ()
 
 

@@ -17,7 +17,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Any
 
-from tunelab.comparison.record import SIDES, Comparison, Record
+from tunelab.comparison.record import EXTRA, SIDES, Comparison, Judged, Record
 from tunelab.comparison.sides import differences_between_sides
 from tunelab.errors import FolderError, LockedError, StorageError
 from tunelab.grading import Grade, grade
@@ -25,20 +25,22 @@ from tunelab.runners.prompt import Answer, Prompt, Sampling
 
 SCHEMA = 1
 _MARK = "tunelab_comparison"
+Key = tuple[str, str, int]
+"""(side, prompt id, sample)."""
 
 
-def make_header(prompts: Sequence[Prompt], base: Mapping[str, Any], tuned: Mapping[str, Any], sampling: Sampling) -> dict[str, Any]:
-    """The header of a comparison: what was asked, of whom (the facts of both sides), and how. Equal headers mean the same comparison."""
+def make_header(prompts: Sequence[Prompt], sides: Mapping[str, Mapping[str, Any]], sampling: Sampling) -> dict[str, Any]:
+    """The header of a comparison: what was asked, of whom (each side's facts), and how. Equal headers mean the same comparison."""
     header = {_MARK: SCHEMA, "prompts": [dataclasses.asdict(prompt) for prompt in prompts],
-              "sides": {"base": dict(base), "tuned": dict(tuned)}, "sampling": dataclasses.asdict(sampling)}
+              "sides": {name: dict(facts) for name, facts in sides.items()}, "sampling": dataclasses.asdict(sampling)}
     plain: dict[str, Any] = json.loads(_line(header))
     return plain
 
 
 class ComparisonFile:
-    """A comparison file open for adding answers. `answered` holds the (side, prompt id) pairs that it has; use it in a `with`."""
+    """A comparison file open for adding answers. `answered` holds the keys of those that it has; use it in a `with`."""
 
-    def __init__(self, path: Path, handle: IO[bytes], answered: set[tuple[str, str]]) -> None:
+    def __init__(self, path: Path, handle: IO[bytes], answered: set[Key]) -> None:
         self.path = path
         self.answered = answered
         self._handle = handle
@@ -68,17 +70,18 @@ class ComparisonFile:
         return cls(path, handle, answered)
 
     def add(self, side: str, answer: Answer) -> None:
-        """Store one answer; on return it is on the disk (fsync). A pair that is there already is a ValueError.
+        """Store one answer; on return it is on the disk (fsync). One that is there already is a ValueError.
 
         Raises StorageError when the disk is full; what was stored before is whole and stays.
         """
-        if side not in SIDES or (side, answer.prompt_id) in self.answered:
+        key = (side, answer.prompt_id, answer.sample)
+        if side not in (*SIDES, *EXTRA) or key in self.answered:
             raise ValueError(f"cannot add {side}, {answer.prompt_id}: no such side, or answered already")
         try:
             _append(self._handle, _line({"side": side, **dataclasses.asdict(answer)}))
         except OSError as error:
             raise _storage(self.path, error, kept=len(self.answered)) from error
-        self.answered.add((side, answer.prompt_id))
+        self.answered.add(key)
 
     def close(self) -> None:
         """Close the file and let others write to it."""
@@ -105,9 +108,12 @@ def read_comparison(path: Path) -> Comparison:
         raise _storage(path, error) from error
     whole = data[:data.rfind(b"\n") + 1].splitlines()
     header = _header(path, whole[0] if whole else b"")
-    answers = {(side, answer.prompt_id): answer for side, answer in _answers(path, whole[1:])}
+    answers = {(side, answer.prompt_id, answer.sample): answer for side, answer in _answers(path, whole[1:])}
     known: dict[tuple[str, str, str], Grade] = {}
-    records = tuple(_record(prompt, answers, known) for prompt in _prompts(path, header))
+    by_prompt: dict[str, dict[str, list[Answer]]] = {}
+    for (side, prompt_id, _), answer in sorted(answers.items(), key=lambda item: item[0][2]):
+        by_prompt.setdefault(prompt_id, {}).setdefault(side, []).append(answer)
+    records = tuple(_record(prompt, by_prompt.get(prompt.id, {}), known) for prompt in _prompts(path, header))
     return Comparison(header, records, differences_between_sides(header["sides"], records))
 
 
@@ -120,22 +126,22 @@ def _prompts(path: Path, header: Mapping[str, Any]) -> list[Prompt]:
         raise StorageError(f"The first line of the comparison is damaged ({error}).", where=f"{path}:1") from error
 
 
-def _record(prompt: Prompt, answers: Mapping[tuple[str, str], Answer], known: dict[tuple[str, str, str], Grade]) -> Record:
-    given = [answers.get((side, prompt.id)) for side in SIDES]
-    grades: list[Grade | None] = []
-    for answer in given:
-        if answer is None:
-            grades.append(None)
-            continue
-        key = (prompt.id, answer.text, answer.stop)
-        if key not in known:  # both sides often say the same, and running code takes a while
-            known[key] = grade(prompt.grader, prompt.id, answer.text, answer.stop)
-        grades.append(known[key])
-    return Record(prompt, given[0], given[1], grades[0], grades[1])
+def _record(prompt: Prompt, answers: Mapping[str, Sequence[Answer]], known: dict[tuple[str, str, str], Grade]) -> Record:
+    """`answers`: side -> its answers to the prompt, sample by sample."""
+    heard: dict[str, list[Judged]] = {}
+    for side, given in answers.items():
+        for answer in given:
+            key = (prompt.id, answer.text, answer.stop)
+            if key not in known:  # both sides often say the same, and running code takes a while
+                known[key] = grade(prompt.grader, prompt.id, answer.text, answer.stop)
+            heard.setdefault(side, []).append(Judged(answer, known[key]))
+    firsts = [heard[side].pop(0) if heard.get(side) else None for side in SIDES]
+    base, tuned = ((one.answer, one.grade) if one else (None, None) for one in firsts)
+    return Record(prompt, base[0], tuned[0], base[1], tuned[1], {side: tuple(rest) for side, rest in heard.items() if rest})
 
 
-def _resume(path: Path, handle: IO[bytes], wanted: bytes) -> set[tuple[str, str]]:
-    """Bring the open file to a state that can be added to; the pairs that it holds."""
+def _resume(path: Path, handle: IO[bytes], wanted: bytes) -> set[Key]:
+    """Bring the open file to a state that can be added to; the keys of what it holds."""
     handle.seek(0)
     data = handle.read()
     end = data.rfind(b"\n") + 1
@@ -148,11 +154,11 @@ def _resume(path: Path, handle: IO[bytes], wanted: bytes) -> set[tuple[str, str]
         return set()
     lines = data[:end].splitlines()
     _same_header(path, _header(path, lines[0]), json.loads(wanted))
-    pairs = {(side, answer.prompt_id) for side, answer in _answers(path, lines[1:])}
+    keys = {(side, answer.prompt_id, answer.sample) for side, answer in _answers(path, lines[1:])}
     if end < len(data):
         handle.truncate(end)
         os.fsync(handle.fileno())
-    return pairs
+    return keys
 
 
 def _header(path: Path, line: bytes) -> dict[str, Any]:
@@ -161,6 +167,8 @@ def _header(path: Path, line: bytes) -> dict[str, Any]:
         if isinstance(found, dict) and _MARK in found:
             if found[_MARK] != SCHEMA:
                 raise FolderError(f"The comparison has format {found[_MARK]!r}; this version reads format {SCHEMA}.", where=str(path))
+            if isinstance(found.get("sampling"), dict):
+                found["sampling"] = {**dataclasses.asdict(Sampling()), **found["sampling"]}  # files of 0.3.0 do not name all of it
             return found
     raise FolderError("The file is not a comparison.", where=str(path), next_step="Choose another file.")
 

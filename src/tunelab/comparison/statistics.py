@@ -24,7 +24,7 @@ def mcnemar_exact(only_base: int, only_tuned: int) -> float:
     return min(1.0, 2 * tail / (1 << differing))
 
 
-def wilson_interval(passed: int, n: int, level: float = 0.95) -> Interval:
+def wilson_interval(passed: float, n: int, level: float = 0.95) -> Interval:
     """Wilson's score interval of a pass rate (Wilson 1927): honest at 0 of n and n of n. (0, 1) when n is 0."""
     if n == 0:
         return 0.0, 1.0
@@ -89,6 +89,46 @@ def prompts_needed(disagreement: float, difference: float, margin: float, level:
     all_agree = z_squared * (1 - margin) / margin
     spread = z_squared * max(0.0, disagreement - difference * difference) / (margin * margin)
     return math.ceil(max(all_agree, spread))
+
+
+def sign_flip_p(differences: Sequence[float], seed: int = 42, draws: int = 20_000) -> float:
+    """Two-sided p of the paired permutation test (Fisher 1935): were the sides the same, each difference could as well have the other sign.
+
+    All sign patterns are counted up to 14 differences that are not 0; beyond, `draws` of them, deterministic for a seed.
+    """
+    moved = [one for one in differences if abs(one) > 1e-12]
+    if not moved:
+        return 1.0
+    seen = abs(sum(moved)) - 1e-9
+    if len(moved) <= 14:
+        extreme = sum(abs(sum(one if mask >> index & 1 else -one for index, one in enumerate(moved))) >= seen for mask in range(1 << len(moved)))
+        return extreme / (1 << len(moved))
+    draw = random.Random(seed)
+    extreme = sum(abs(sum(one if draw.random() < 0.5 else -one for one in moved)) >= seen for _ in range(draws))
+    return (extreme + 1) / (draws + 1)
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """p values adjusted for being several (Holm 1979): step down, never smaller than one before. Same order as given."""
+    order = sorted(range(len(p_values)), key=lambda index: p_values[index])
+    adjusted, floor = [0.0] * len(p_values), 0.0
+    for rank, index in enumerate(order):
+        floor = max(floor, min(1.0, (len(p_values) - rank) * p_values[index]))
+        adjusted[index] = floor
+    return adjusted
+
+
+def prompts_for_effect(effect: float, disagreement: float, level: float = 0.95, power: float = 0.8) -> int:
+    """About how many prompts McNemar's test needs to see a difference of pass rates of `effect` with this power, when the sides differ on a
+    share `disagreement` of the prompts (Connor 1987, Biometrics 43:207-211). The effect cannot be larger than the disagreement.
+
+    Raises ValueError for an effect of 0.
+    """
+    if effect == 0:
+        raise ValueError("no number of prompts shows a difference of 0")
+    share, size = max(disagreement, abs(effect)), abs(effect)
+    z_level, z_power = NormalDist().inv_cdf((1 + level) / 2), NormalDist().inv_cdf(power)
+    return math.ceil((z_level * math.sqrt(share) + z_power * math.sqrt(max(0.0, share - size * size))) ** 2 / (size * size))
 
 
 def _corrected_phi(both: int, only_base: int, only_tuned: int, neither: int) -> float:

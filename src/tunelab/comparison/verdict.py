@@ -1,4 +1,7 @@
-"""Did fine-tuning help? One verdict for the task's prompts and one for the general ones, with error bars; "cannot tell" is an answer."""
+"""Did fine-tuning help? One verdict for each group of prompts (the tasks, the general ones), with error bars; "cannot tell" is an answer.
+
+Where several samples were drawn a prompt counts with the share of them that passed, and the test is a permutation test over prompts.
+"""
 
 from __future__ import annotations
 
@@ -6,13 +9,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
-from tunelab.comparison.record import Record
+from tunelab.comparison.record import AGAIN, FEW_SHOT, Record
 from tunelab.comparison.statistics import (
     Interval,
+    holm,
     mcnemar_exact,
     paired_difference_interval,
-    pass_rate_difference_interval,
+    prompts_for_effect,
     prompts_needed,
+    sign_flip_p,
     wilson_interval,
 )
 
@@ -25,11 +30,14 @@ LEVEL = 0.95
 class GroupVerdict:
     """The verdict on the prompts of one group that are graded on both sides (`n`; `ungraded` are the others).
 
-    Rates are shares; `difference` is tuned minus base with its 95 % interval (Newcombe's for paired rates); `p` is McNemar's exact p.
-    `won`, `lost`: ids of prompts that only the tuned, only the base model passed; `tied` counts the rest. `word` is "helped", "hurt"
+    Rates are shares; `difference` is tuned minus base with its 95 % interval (Newcombe's for paired rates, a bootstrap where several samples
+    were drawn); `p` is McNemar's exact p (or a permutation test's), adjusted by Holm's method where there are several groups. `won`, `lost`:
+    ids of prompts that only the tuned, only the base model passed (or passed more often); `tied` counts the rest. `word` is "helped", "hurt"
     (p < 0.05 and the interval leaves 0 out), "no difference seen" (the interval lies within +/- 10 points) or "cannot tell".
     `enough`: whether `n` reaches `needed`, about the number of prompts at which the interval would be +/- 10 points, or the verdict
-    is clear anyway. `score_*` are given where a grader gave shades: means, and a bootstrap interval of their paired difference.
+    is clear anyway; `for_effect`: about how many would show a difference of 10 points. `score_*` are given where a grader gave shades: means,
+    and a bootstrap interval of their paired difference. `noise`: the share of prompts on which the base model, asked twice, passed once only
+    (None: not asked twice). `few_shot`: the pass rate of the base model with examples in its prompt, and the interval of tuned minus it.
     """
 
     group: str
@@ -52,6 +60,9 @@ class GroupVerdict:
     score_base: float | None = None
     score_tuned: float | None = None
     score_interval: Interval | None = None
+    for_effect: int = 0
+    noise: float | None = None
+    few_shot: tuple[float, Interval] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,27 +79,69 @@ class Verdict:
 def judge(records: Sequence[Record]) -> Verdict:
     """A verdict for every group among the records."""
     names = sorted({record.prompt.group for record in records}, key=lambda name: (name != "task", name))
-    return Verdict(tuple(_judge_group(name, [record for record in records if record.prompt.group == name]) for name in names))
+    of = {name: [record for record in records if record.prompt.group == name] for name in names}
+    adjusted = dict(zip(names, holm([_p([pair for _, pair in _graded(of[name])]) for name in names]), strict=True))
+    return Verdict(tuple(_judge_group(name, of[name], adjusted[name]) for name in names))
 
 
-def _judge_group(group: str, records: list[Record]) -> GroupVerdict:
+def _graded(records: list[Record]) -> list[tuple[Record, tuple[float, float]]]:
+    """The records graded on both sides, with the shares of samples that passed: (base, tuned)."""
+    shares = [(record, record.share("base"), record.share("tuned")) for record in records if record.outcome != "ungraded"]
+    return [(record, (base, tuned)) for record, base, tuned in shares if base is not None and tuned is not None]
+
+
+def _p(pairs: list[tuple[float, float]]) -> float:
+    if all(value in (0, 1) for pair in pairs for value in pair):
+        return mcnemar_exact(pairs.count((1, 0)), pairs.count((0, 1)))
+    return sign_flip_p([tuned - base for base, tuned in pairs])
+
+
+def _judge_group(group: str, records: list[Record], p: float) -> GroupVerdict:
     ids = {outcome: tuple(record.prompt.id for record in records if record.outcome == outcome)
            for outcome in ("won", "lost", "both", "neither", "ungraded")}
     both, won, lost, neither = (len(ids[one]) for one in ("both", "won", "lost", "neither"))
     n = both + won + lost + neither
-    difference = (won - lost) / n if n else 0.0
-    interval = pass_rate_difference_interval(both, lost, won, neither, LEVEL)
-    p = mcnemar_exact(lost, won)
+    pairs = [pair for _, pair in _graded(records)]
+    base, tuned = (sum(side) for side in zip(*pairs, strict=True)) if pairs else (0.0, 0.0)
+    difference = (tuned - base) / n if n else 0.0
+    interval = paired_difference_interval(pairs, level=LEVEL)
     word = _word(n, interval, p)
-    needed = prompts_needed((won + lost) / n if n else 0.0, difference, MARGIN, LEVEL)
+    disagreement = (won + lost) / n if n else 0.0
+    needed = prompts_needed(disagreement, difference, MARGIN, LEVEL)
     enough = word in ("helped", "hurt") or n >= needed
-    base_rate, tuned_rate = ((both + lost) / n, (both + won) / n) if n else (0.0, 0.0)
     score_base, score_tuned, score_interval = _scores(records)
-    numbers = _numbers(n, both + lost, both + won, interval, p)
-    sentence = _sentence(group, word, n, numbers, (ids["won"], ids["lost"]), 0 if enough else needed)
-    return GroupVerdict(group, n, len(ids["ungraded"]), base_rate, wilson_interval(both + lost, n, LEVEL), tuned_rate,
-                        wilson_interval(both + won, n, LEVEL), difference, interval, p, ids["won"], ids["lost"], both + neither, word,
-                        sentence, enough, needed, score_base, score_tuned, score_interval)
+    noise, few_shot = _noise(records), _few_shot(records)
+    numbers = _numbers(n, base, tuned, interval, p)
+    sentence = _sentence(group, word, n, numbers, (ids["won"], ids["lost"]), 0 if enough else needed) + _beside(noise, few_shot)
+    return GroupVerdict(group, n, len(ids["ungraded"]), base / n if n else 0.0, wilson_interval(base, n, LEVEL), tuned / n if n else 0.0,
+                        wilson_interval(tuned, n, LEVEL), difference, interval, p, ids["won"], ids["lost"], both + neither, word,
+                        sentence, enough, needed, score_base, score_tuned, score_interval,
+                        prompts_for_effect(MARGIN, disagreement, LEVEL), noise, few_shot)
+
+
+def _noise(records: list[Record]) -> float | None:
+    """The share of prompts on which the base model's two askings differ in passing."""
+    twice = [(record.share("base"), record.share(AGAIN)) for record in records]
+    known = [(one, two) for one, two in twice if one is not None and two is not None]
+    return fmean(abs(one - two) for one, two in known) if known else None
+
+
+def _few_shot(records: list[Record]) -> tuple[float, Interval] | None:
+    """(pass rate of the base model with examples, interval of tuned minus it)."""
+    pairs = [(shown, tuned) for shown, tuned in ((record.share(FEW_SHOT), record.share("tuned")) for record in records)
+             if shown is not None and tuned is not None]
+    return (fmean(shown for shown, _ in pairs), paired_difference_interval(pairs, level=LEVEL)) if pairs else None
+
+
+def _beside(noise: float | None, few_shot: tuple[float, Interval] | None) -> str:
+    """What the further columns add to the sentence."""
+    said = f" Asked twice, the base model differs from itself on {100 * noise:.0f} % of the prompts." if noise is not None else ""
+    if few_shot is None:
+        return said
+    rate, (low, high) = few_shot
+    so = "comes close" if low <= 0 <= high else "does better" if high < 0 else "does not do it"
+    return (f"{said} With examples in its prompt the base model passes {100 * rate:.0f} % (tuned minus that: {100 * low:+.0f} to {100 * high:+.0f}): "
+            f"prompting alone {so}.")
 
 
 def _word(n: int, interval: Interval, p: float) -> str:
@@ -104,19 +157,19 @@ def _word(n: int, interval: Interval, p: float) -> str:
 
 def _scores(records: list[Record]) -> tuple[float | None, float | None, Interval | None]:
     """Mean scores and the interval of their difference, where any score is a shade between 0 and 1."""
-    graded = [(record.base_grade.score, record.tuned_grade.score) for record in records if record.base_grade and record.tuned_grade]
+    graded = [(record.score("base"), record.score("tuned")) for record in records if record.base_grade and record.tuned_grade]
     pairs = [(base, tuned) for base, tuned in graded if base is not None and tuned is not None]
     if all(score in (0, 1) for pair in pairs for score in pair):
         return None, None, None
     return fmean(base for base, _ in pairs), fmean(tuned for _, tuned in pairs), paired_difference_interval(pairs, level=LEVEL)
 
 
-def _numbers(n: int, base: int, tuned: int, interval: Interval, p: float) -> str:
+def _numbers(n: int, base: float, tuned: float, interval: Interval, p: float) -> str:
     if n == 0:
         return ""
     points, low, high = (f"{100 * value:+.0f}" for value in ((tuned - base) / n, *interval))
     chance = "p < 0.001" if p < 0.001 else f"p = {p:.2g}"
-    return (f"the base model passed {base} ({100 * base / n:.0f} %), the tuned model {tuned} ({100 * tuned / n:.0f} %): "
+    return (f"the base model passed {base:.4g} ({100 * base / n:.0f} %), the tuned model {tuned:.4g} ({100 * tuned / n:.0f} %): "
             f"{points} points (95 % interval {low} to {high}; {chance})")
 
 

@@ -49,7 +49,7 @@ def compare(base: str, tuned: str, *, prompts: Path, general: Path | None = None
     def on_answer(side: str, _: Answer, done: int, total: int) -> None:
         watch.answer(side, done, total)
 
-    ask_both(out, asked, one, other, Sampling(max_new_tokens=max_new_tokens), on_answer)
+    ask_both(out, asked, {"base": one, "tuned": other}, Sampling(max_new_tokens=max_new_tokens), on_answer)
     return open_comparison(out)
 
 

@@ -42,7 +42,7 @@ class Faltering:
 
 def test_a_comparison_from_end_to_end(tmp_path: Path) -> None:
     seen: list[tuple[str, str, int, int]] = []
-    comparison = compare(tmp_path / "c.jsonl", PROMPTS, BASE, TUNED, Sampling(), lambda side, answer, done, of: seen.append(
+    comparison = compare(tmp_path / "c.jsonl", PROMPTS, {"base": BASE, "tuned": TUNED}, Sampling(), lambda side, answer, done, of: seen.append(
         (side, answer.prompt_id, done, of)))
     assert seen == [("base", f"p{n}", n + 1, 6) for n in range(6)] + [("tuned", f"p{n}", n + 1, 6) for n in range(6)]
     assert comparison.complete and [record.outcome for record in comparison.records] == ["won"] * 6
@@ -53,38 +53,38 @@ def test_a_comparison_from_end_to_end(tmp_path: Path) -> None:
 
 def test_a_second_call_asks_nothing_and_changes_nothing(tmp_path: Path) -> None:
     path = tmp_path / "c.jsonl"
-    first = compare(path, PROMPTS, BASE, TUNED, Sampling())
+    first = compare(path, PROMPTS, {"base": BASE, "tuned": TUNED}, Sampling())
     before = path.read_bytes()
     silent = ScriptedRunner("base", {}), ScriptedRunner("tuned", {})
-    assert compare(path, PROMPTS, *silent, Sampling()) == first
+    assert compare(path, PROMPTS, dict(zip(("base", "tuned"), silent, strict=True)), Sampling()) == first
     assert path.read_bytes() == before
 
 
 @pytest.mark.parametrize("error", [RunnerError("gone"), KeyboardInterrupt(), ZeroDivisionError()])
 def test_stopped_anywhere_it_goes_on_without_loss_or_doubling(tmp_path: Path, error: BaseException) -> None:
     path = tmp_path / "c.jsonl"
-    whole = compare(tmp_path / "whole.jsonl", PROMPTS, Faltering("b", 99), Faltering("t", 99), Sampling())
+    whole = compare(tmp_path / "whole.jsonl", PROMPTS, {"base": Faltering("b", 99), "tuned": Faltering("t", 99)}, Sampling())
     base, tuned = Faltering("b", 4, error), Faltering("t", 2, error)
     for _ in range(4):
         with pytest.raises(type(error)):
-            compare(path, PROMPTS, base, tuned, Sampling())
+            compare(path, PROMPTS, {"base": base, "tuned": tuned}, Sampling())
         if len(tuned.asked) == 4:
             break
     tuned.stop_after = 99
-    assert compare(path, PROMPTS, base, tuned, Sampling()) == whole
+    assert compare(path, PROMPTS, {"base": base, "tuned": tuned}, Sampling()) == whole
     assert base.asked == tuned.asked == [prompt.id for prompt in PROMPTS]
 
 
 def test_a_runner_that_leaves_prompts_out_or_makes_some_up(tmp_path: Path) -> None:
     with pytest.raises(RunnerError, match="no answer to 2 of 6 prompts, the first is 'p4'"):
-        compare(tmp_path / "short.jsonl", PROMPTS, Faltering("b", 4), TUNED, Sampling())
+        compare(tmp_path / "short.jsonl", PROMPTS, {"base": Faltering("b", 4), "tuned": TUNED}, Sampling())
 
     class Twice(Faltering):
         def answer(self, prompts: Sequence[Prompt], sampling: Sampling) -> Iterator[Answer]:
             yield from (Answer("p0", "0", "end"), Answer("p0", "0", "end"))
 
     with pytest.raises(RunnerError, match="'p0', which was not asked or was answered already"):
-        compare(tmp_path / "twice.jsonl", PROMPTS, Twice("b", 0), TUNED, Sampling())
+        compare(tmp_path / "twice.jsonl", PROMPTS, {"base": Twice("b", 0), "tuned": TUNED}, Sampling())
 
 
 def test_nothing_is_asked_when_the_prompts_are_wrong(tmp_path: Path) -> None:
@@ -92,14 +92,14 @@ def test_nothing_is_asked_when_the_prompts_are_wrong(tmp_path: Path) -> None:
     for prompts, said in (((), "no prompts"), ((PROMPTS[0], PROMPTS[0]), "more than once"), ((bad,), "vibes")):
         base = Faltering("b", 99)
         with pytest.raises(UsageError, match=said):
-            compare(tmp_path / "c.jsonl", prompts, base, TUNED, Sampling())
+            compare(tmp_path / "c.jsonl", prompts, {"base": base, "tuned": TUNED}, Sampling())
         assert base.asked == [] and not (tmp_path / "c.jsonl").exists()
 
 
 def test_another_model_does_not_go_on_with_the_file(tmp_path: Path) -> None:
-    compare(tmp_path / "c.jsonl", PROMPTS, BASE, TUNED, Sampling())
+    compare(tmp_path / "c.jsonl", PROMPTS, {"base": BASE, "tuned": TUNED}, Sampling())
     with pytest.raises(FolderError, match=r"sides\.tuned"):
-        compare(tmp_path / "c.jsonl", PROMPTS, BASE, ScriptedRunner("other", TUNED.answers), Sampling())
+        compare(tmp_path / "c.jsonl", PROMPTS, {"base": BASE, "tuned": ScriptedRunner("other", TUNED.answers)}, Sampling())
 
 
 def test_differences_between_the_sides() -> None:
@@ -114,5 +114,5 @@ def test_prompts_that_reached_the_models_as_other_text(tmp_path: Path) -> None:
         def answer(self, prompts: Sequence[Prompt], sampling: Sampling) -> Iterator[Answer]:
             return (Answer(prompt.id, "0", "end", prompt_text=self.name + prompt.id) for prompt in prompts)
 
-    comparison = compare(tmp_path / "c.jsonl", PROMPTS, Templated("b", 9), Templated("t", 9), Sampling())
+    comparison = compare(tmp_path / "c.jsonl", PROMPTS, {"base": Templated("b", 9), "tuned": Templated("t", 9)}, Sampling())
     assert comparison.warnings == ("The models were given different text for 6 prompts, the first is 'p0': their templates differ.",)

@@ -19,7 +19,7 @@ from tunelab.errors import FolderError, LockedError, StorageError
 from tunelab.runners import Answer, Prompt, Sampling
 
 PROMPTS = tuple(Prompt(name, ({"role": "user", "content": f"say {name}"},), {"kind": "exact", "expected": name}) for name in "abc")
-HEADER = make_header(PROMPTS, {"model": "m"}, {"model": "m", "adapter": "x"}, Sampling())
+HEADER = make_header(PROMPTS, {"base": {"model": "m"}, "tuned": {"model": "m", "adapter": "x"}}, Sampling())
 HOSTILE = "\x1b[2J\x1b]0;t\x07\u202e<script>\r\n\u2028\x85\ud800\0 \u00e9"
 
 
@@ -49,7 +49,7 @@ def test_write_and_read_back(tmp_path: Path) -> None:
 def test_going_on_knows_what_is_answered(tmp_path: Path) -> None:
     path = _filled(tmp_path / "c.jsonl", ("base", "a"), ("tuned", "b"))
     with ComparisonFile.open(path, HEADER) as file:
-        assert file.answered == {("base", "a"), ("tuned", "b")}
+        assert file.answered == {("base", "a", 0), ("tuned", "b", 0)}
         with pytest.raises(ValueError, match="answered already"):
             file.add("base", Answer("a", "again", "end"))
         file.add("base", Answer("b", "b", "end"))
@@ -65,7 +65,7 @@ def test_cut_at_any_byte_it_goes_on(tmp_path: Path) -> None:
         with ComparisonFile.open(path, HEADER) as file:
             assert len(file.answered) == max(0, sum(end <= length for end in ends) - 1)
             for name in ("a", "b"):
-                if ("base", name) not in file.answered:
+                if ("base", name, 0) not in file.answered:
                     file.add("base", Answer(name, name, "end"))
         assert path.read_bytes() == whole
 
@@ -90,7 +90,7 @@ def test_another_header_says_what_differs(tmp_path: Path, change: dict[str, Any]
     before = path.read_bytes()
     parts = {"prompts": PROMPTS, "base": {"model": "m"}, "tuned": {"model": "m", "adapter": "x"}, "sampling": Sampling(), **change}
     with pytest.raises(FolderError) as caught:
-        ComparisonFile.open(path, make_header(**parts))
+        ComparisonFile.open(path, make_header(parts["prompts"], {"base": parts["base"], "tuned": parts["tuned"]}, parts["sampling"]))
     assert said in caught.value.message and path.read_bytes() == before
 
 
@@ -147,7 +147,7 @@ def test_a_full_disk_loses_nothing(tmp_path: Path) -> None:
                 file.add("base", Answer("b", "b" * 500, "end"))
         finally:
             resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-        assert path.read_bytes() == before and ("base", "b") not in file.answered
+        assert path.read_bytes() == before and ("base", "b", 0) not in file.answered
         file.add("base", Answer("b", "b" * 500, "end"))
     assert [record.base is not None for record in read_comparison(path).records] == [True, True, False]
 
@@ -161,9 +161,9 @@ def test_killed_while_writing_it_resumes(tmp_path: Path) -> None:
         from tunelab.comparison import ComparisonFile, make_header
         from tunelab.runners import Answer, Prompt, Sampling
         prompts = [Prompt(str(n), ({"role": "user", "content": "x"},)) for n in range(100_000)]
-        with ComparisonFile.open(Path(sys.argv[1]), make_header(prompts[:10], {}, {}, Sampling())) as file:
+        with ComparisonFile.open(Path(sys.argv[1]), make_header(prompts[:10], {"base": {}, "tuned": {}}, Sampling())) as file:
             for prompt in prompts:
-                if ("base", prompt.id) not in file.answered:
+                if ("base", prompt.id, 0) not in file.answered:
                     file.add("base", Answer(prompt.id, "word " * 2000, "end"))
     """), encoding="utf-8")
     counts = []

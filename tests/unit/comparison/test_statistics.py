@@ -8,10 +8,13 @@ import time
 import pytest
 
 from tunelab.comparison.statistics import (
+    holm,
     mcnemar_exact,
     paired_difference_interval,
     pass_rate_difference_interval,
+    prompts_for_effect,
     prompts_needed,
+    sign_flip_p,
     wilson_interval,
 )
 
@@ -104,3 +107,32 @@ def test_prompts_needed() -> None:
     assert prompts_needed(0.5, 0.0, 0.1) == 193
     low, high = wilson_interval(35, 35)
     assert high - low <= 0.1 < 1 - wilson_interval(34, 34)[0]
+
+
+def test_permutation_test_counts_every_sign() -> None:
+    assert sign_flip_p([0.5, 0.5, 0.5]) == 2 / 8
+    assert sign_flip_p([0.5, -0.5]) == 1.0 == sign_flip_p([]) == sign_flip_p([0.0])
+    many = [0.3] * 12 + [-0.2] * 10
+    theirs = stats.permutation_test((many,), lambda one: sum(one), permutation_type="samples", vectorized=False, rng=1).pvalue
+    assert sign_flip_p(many) == sign_flip_p(many) and abs(sign_flip_p(many) - theirs) < 0.03
+
+
+def test_holm_adjusts_for_several_tasks() -> None:
+    assert holm([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])
+    assert holm([]) == [] and holm([0.9, 0.8]) == [1.0, 1.0]
+
+
+def test_how_many_prompts_an_effect_needs_is_what_mcnemars_test_needs() -> None:
+    """By simulation: that many prompts find the effect in about 80 of 100 comparisons."""
+    n, draw = prompts_for_effect(0.2, 0.3), random.Random(1)
+    found = 0
+    for _ in range(400):
+        wins = losses = 0
+        for _ in range(n):
+            roll = draw.random()
+            wins += roll < 0.25
+            losses += 0.25 <= roll < 0.3
+        found += mcnemar_exact(losses, wins) < 0.05
+    assert 0.7 < found / 400 < 0.9
+    with pytest.raises(ValueError, match="0"):
+        prompts_for_effect(0.0, 0.2)
