@@ -2,11 +2,217 @@
 
 from __future__ import annotations
 
-from tunelab.hub.evidence import NOT_STATED, Answer
+import re
+from collections.abc import Iterator
+from dataclasses import replace
+
+from tunelab.hub.evidence import STATED, Answer, Candidate, Evidence, ranked
+from tunelab.hub.fields.base_code import loaded_beside_adapter, merge_recipe, settings
+from tunelab.hub.fields.base_text import Claim, read_claims
 from tunelab.hub.fields.training import AxolotlConfig
+from tunelab.hub.model_names import is_model_like, key, known_root, model_name, resolve, same_model, vaguer, words
 from tunelab.hub.record import ModelRecord
+
+_HINT = 0.45
+_PATH_NOTE = "a place on the maker's disk, not a model's name"
+_NO_NAMES = re.compile(r"(?:gpt|chatgpt|claude|gemini)[-_ ]?[345o]|chatgpt", re.IGNORECASE)
 
 
 def read_base_model(record: ModelRecord, kind: Answer, axolotl: AxolotlConfig | None) -> Answer:
     """The model or (of a merge) models it was made from, as Hub ids where one is given, else as named."""
-    return NOT_STATED
+    merged, packed = kind.value == "merge", kind.value == "quantized"
+    own = _own_names(record)
+    formal = [*_metadata(record), *_adapter(record), *_tree(record), *_axolotl(record, axolotl)]
+    recipe = list(_recipe(record, merged)) if merged else []
+    claims = [one for one in read_claims(record.card, packed=packed, merged=merged) if not _is_own(one.value, own) and not _NO_NAMES.match(one.value)]
+    written = [*_config(record, own), *_code(record, own, kind.value), *(_candidate(one) for one in _told_apart(claims, formal, merged, packed))]
+    if kind.value == "base" and not any(one.confidence >= STATED for one in formal):
+        written = [_weaker(one, 0.75) for one in written]
+    gathered = _joined([*formal, *recipe, *written])
+    many = merged or len({key(one.value) for one in formal if one.confidence >= 0.9 and one.evidence[0].kind == "card metadata"}) > 1
+    if many:
+        gathered = _parents_only(gathered, formal, recipe)
+    gathered += _hints_of_name(record, gathered)
+    answer = ranked(gathered, many=many)
+    return Answer(tuple(_noted(one) for one in answer.candidates), many)
+
+
+def _metadata(record: ModelRecord) -> Iterator[Candidate]:
+    card = record.card
+    for field, confidence in (("base_model", 0.96), ("base_models", 0.9), ("basemodel", 0.85), ("base-model", 0.85), ("finetuned_from", 0.85), ("finetuned_from_model", 0.85), ("parent_model", 0.85), ("base_model_name_or_path", 0.85)):
+        for value, path in (*card.strings(field), *_inside(card.front.get(field), field)):
+            line = card.line(*path) or card.line(field)
+            yield from _formal(value, confidence, Evidence("card metadata", card.quote(line), card.file, line), record)
+
+
+def _inside(value: object, field: str) -> Iterator[tuple[str, tuple[str | int, ...]]]:
+    """The names in a mapping that somebody gave for a name: {name: x}, [{name: x}]."""
+    for index, one in enumerate(value if isinstance(value, list) else [value]):
+        path: tuple[str | int, ...] = (field, index) if isinstance(value, list) else (field,)
+        if isinstance(one, dict):
+            for inner in ("name", "id", "model", "model_id", "repo", "repo_id", "path"):
+                if isinstance(one.get(inner), str):
+                    yield one[inner], (*path, inner)
+                    break
+        elif isinstance(one, list):
+            yield from ((text, (*path, at)) for at, text in enumerate(one) if isinstance(text, str))
+
+
+def _formal(value: str, confidence: float, evidence: Evidence, record: ModelRecord) -> Iterator[Candidate]:
+    """A name from a field that is meant for it. Several in one text ("a/b, c/d") are taken apart."""
+    parts = re.split(r"\s*[,;]\s*|\s+and\s+|\s*\+\s*", value) if re.search(r"/.*[,;+ ].*/", value) and "://" not in value else [value]
+    for part in parts[:50]:
+        said = model_name(part)
+        if said is None or (record.is_hub_id and said.value.lower() == record.name.lower()):
+            continue
+        if said.is_path:
+            yield Candidate(said.value, 0.3, (evidence,), _PATH_NOTE)
+        else:
+            yield Candidate(said.value, confidence if said.is_id or len(said.value) < 60 else 0.4, (evidence,))
+
+
+def _adapter(record: ModelRecord) -> Iterator[Candidate]:
+    value = record.adapter.get("base_model_name_or_path")
+    if isinstance(value, str) and value.strip():
+        yield from _formal(value, 0.93, Evidence("adapter_config.json", f"base_model_name_or_path: {value}", "adapter_config.json"), record)
+
+
+def _tree(record: ModelRecord) -> Iterator[Candidate]:
+    for relation, name in record.parents:
+        yield Candidate(name, 0.95, (Evidence("model tree", f"{relation} of {name}".strip()),))
+    for tag in record.tags:
+        parts = tag.split(":", 2)
+        if parts[0] == "base_model" and len(parts) > 1 and "/" in parts[-1] and model_name(parts[-1]) is not None:
+            yield Candidate(parts[-1], 0.92, (Evidence("tag", tag),))
+
+
+def _axolotl(record: ModelRecord, axolotl: AxolotlConfig | None) -> Iterator[Candidate]:
+    if axolotl is not None and axolotl.base_model is not None:
+        value, line = axolotl.base_model
+        yield from _formal(value, 0.93, Evidence("card text", record.card.quote(line), record.card.file, line), record)
+
+
+def _config(record: ModelRecord, own: frozenset[str]) -> Iterator[Candidate]:
+    value = record.config.get("_name_or_path")
+    said = model_name(value)
+    if said is not None and not _is_own(said.value, own):
+        evidence = Evidence("config.json", f"_name_or_path: {value}", "config.json")
+        yield Candidate(said.value, 0.3 if said.is_path else 0.62, (evidence,), _PATH_NOTE if said.is_path else "config.json says from where the weights were loaded")
+
+
+def _recipe(record: ModelRecord, merged: bool) -> Iterator[Candidate]:
+    recipe = merge_recipe(record.card)
+    if recipe is None:
+        return
+    for name, evidence in recipe.models:
+        yield Candidate(name, 0.92, (evidence,))
+    if recipe.base is not None:
+        yield Candidate(recipe.base[0], 0.9, (recipe.base[1],), "the base of the merge")
+
+
+def _code(record: ModelRecord, own: frozenset[str], kind: str | None) -> Iterator[Candidate]:
+    for said, setting, evidence in settings(record.card):
+        if not _is_own(said.value, own) and (said.is_id or is_model_like(said.value)):
+            yield Candidate(said.value, 0.66 if setting == "model_name_or_path" and kind != "adapter" else 0.7, (evidence,))
+    for said, evidence in loaded_beside_adapter(record.card):
+        if not said.is_path and not _is_own(said.value, own) and "adapter" not in said.value.lower() and "lora" not in said.value.lower():
+            yield Candidate(said.value, 0.68 if kind == "adapter" else 0.5, (evidence,), "the card's code puts the adapter on it")
+
+
+def _told_apart(claims: list[Claim], formal: list[Candidate], merged: bool, packed: bool) -> list[Claim]:
+    """What is said of the parent itself (X, "which is a fine-tune of Y") names the root, not the base model."""
+    sure = [one.value for one in formal if one.confidence >= STATED]
+    parents = [one.value for one in claims if one.confidence >= STATED and not one.relative] + sure
+    found = []
+    for one in claims:
+        other = one.about and not same_model(one.about, one.value) and any(same_model(one.about, parent) for parent in parents)
+        if one.cue == "merge of" and not merged:
+            one = replace(one, confidence=min(one.confidence, 0.4))
+        if one.cue in ("quant of", "was converted", "converted") and not packed:
+            one = replace(one, confidence=min(one.confidence, 0.6))
+        if one.relative or other:
+            one = replace(one, confidence=min(one.confidence, 0.4))
+        found.append(one)
+    return found
+
+
+def _candidate(claim: Claim) -> Candidate:
+    said = model_name(claim.value)
+    if said is not None and said.is_path:
+        return Candidate(claim.value, 0.3, (claim.evidence,), _PATH_NOTE)
+    note = f"said of {claim.about}" if claim.about and claim.confidence <= 0.4 else ""
+    return Candidate(claim.value, claim.confidence, (claim.evidence,), note)
+
+
+def _joined(candidates: list[Candidate]) -> list[Candidate]:
+    """Different names of one model brought under one: the surest, a Hub id before a mere name; a vaguer name ("Llama 2") supports the
+    more exact one."""
+    order = sorted(candidates, key=lambda one: -one.confidence)
+    leaders: list[Candidate] = []
+    found = []
+    for one in order:
+        leader = next((other for other in leaders if same_model(other.value, one.value)), None) or next((other for other in leaders if vaguer(one.value, other.value)), None)
+        if leader is None:
+            exact = next((other for other in order if other is not one and other.confidence >= STATED and ("/" in other.value) > ("/" in one.value)
+                          and (same_model(other.value, one.value) or vaguer(one.value, other.value))), None)
+            leader = replace(one, value=exact.value) if exact is not None and "/" not in one.value else one
+            leaders.append(leader)
+        found.append(replace(one, value=leader.value))
+    return found
+
+
+def _parents_only(candidates: list[Candidate], formal: list[Candidate], recipe: list[Candidate]) -> list[Candidate]:
+    """Of a merge what its metadata and recipe name; what only the text says counts where they name none."""
+    sure = {key(one.value) for one in (*formal, *recipe) if one.confidence >= STATED}
+    return [one if key(one.value) in sure else _weaker(one, 0.5) for one in candidates] if sure else candidates
+
+
+def _weaker(one: Candidate, factor: float) -> Candidate:
+    return replace(one, confidence=round(min(one.confidence * factor, _HINT), 3))
+
+
+def _hints_of_name(record: ModelRecord, found: list[Candidate]) -> list[Candidate]:
+    """What the model's own name lets one guess: a hint, never a statement."""
+    last = record.name.rpartition("/")[2]
+    table = resolve_inside(last)
+    if table is None or any(one.confidence >= STATED for one in found) or same_model(table, record.name):
+        return []
+    return [Candidate(table, 0.3, (Evidence("name", record.name),), "guessed from the model's name")]
+
+
+def resolve_inside(name: str) -> str | None:
+    """The well known model whose short name begins (or stands in) a longer name: "mistral-7b-poems" -> "mistralai/Mistral-7B-v0.1"."""
+    parts = words(name)
+    for length in range(min(5, len(parts)), 1, -1):
+        for start in range(len(parts) - length + 1):
+            found = resolve(" ".join(parts[start : start + length]))
+            if found is not None:
+                return found
+    return None
+
+
+def _noted(one: Candidate) -> Candidate:
+    """A name that is no id, with the id that it usually means; a known fine-tune, with the model at its root."""
+    note = one.note
+    if not note and one.confidence >= STATED:
+        root, full = known_root(one.value), resolve(one.value)
+        if root is not None:
+            note = f"itself a fine-tune; at the root is {root}"
+        elif full is not None and "/" not in one.value and full.lower() != one.value.lower():
+            note = f"probably {full}"
+    return replace(one, note=note) if note != one.note else one
+
+
+def _own_names(record: ModelRecord) -> frozenset[str]:
+    """Keys of the model's own names: Hub id or folder, title, the names in its metadata."""
+    names = [record.name]
+    names += [value for value, _ in record.card.strings("model_name", "name", "model_id", "title")]
+    index = record.card.front.get("model-index")
+    names += [str(one.get("name")) for one in (index if isinstance(index, list) else ()) if isinstance(one, dict) and one.get("name")]
+    title = next((block.plain for block in record.card.blocks[:4] if block.kind == "heading"), "")
+    names.append(re.sub(r"^\W*(?:model card (?:for|of)|model:)\s*", "", title, flags=re.IGNORECASE))
+    return frozenset("".join(words(name)) for name in names if name and words(name))
+
+
+def _is_own(name: str, own: frozenset[str]) -> bool:
+    return "".join(words(name)) in own

@@ -1,0 +1,90 @@
+"""Fenced blocks that say what a model was made from: a merge recipe, a training config, code that puts an adapter on its base."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from tunelab.hub.card import Block, Card
+from tunelab.hub.evidence import Evidence
+from tunelab.hub.model_names import ModelName, model_name
+
+_MERGE = re.compile(r"^[ \t]*(?:merge_method|merge_mode|slices|gate_mode)[ \t]*:|^[ \t]*-[ \t]*(?:source_model|sources)[ \t]*:", re.MULTILINE)
+_METHOD = re.compile(r"^[ \t]*merge_method[ \t]*:[ \t]*([\w-]{1,40})", re.MULTILINE)
+_PARENT = re.compile(r"""^[ \t]*(?:-[ \t]*)?(?:(model|source_model|base_model|model_path)[ \t]*:[ \t]*)["']?([^\s"'#]{1,200})""")
+_SETTING = re.compile(r"""^[ \t]*(?:-{0,2})(base_model|base_model_id|base_model_name|base_model_name_or_path|model_name_or_path|base_model_path|pretrained_model_name_or_path|BASE_MODEL|BASE|base_id|BASE_MODEL_ID|peft_base)"""
+                      r"""[ \t]*[:=]?[ \t]*[fr]?["']?([A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9][\w.-]{0,95}|[a-z][\w.-]{2,60})["']?[ \t\\,]*(?:#.{0,200})?$""")
+_LOADED = re.compile(r"""\b(?:Auto\w*|\w*(?:Model|ForCausalLM|LMHeadModel|Classification|Generation|LanguageModel|ForConditionalGeneration|Pipeline))\.from_pretrained\(\s*(?:model_name\s*=\s*|pretrained_model_name_or_path\s*=\s*)?["']([^"'\s]{2,200})["']""")
+_ADAPTER_CODE = re.compile(r"\bPeft(?:Model\w*|Config)\b|\.load_adapter\(|\bload_lora_weights\b")
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """A merge recipe: `method`, and the models in it; `base` is also among `models` when the recipe merges it in."""
+
+    method: str
+    models: tuple[tuple[str, Evidence], ...]
+    base: tuple[str, Evidence] | None
+    evidence: Evidence
+
+
+def merge_recipe(card: Card) -> Recipe | None:
+    """The first mergekit recipe that the card shows."""
+    for block in card.blocks:
+        if block.kind not in ("heading", "table") and ":" in block.text and len(block.text) < 40_000 and _MERGE.search(block.text):
+            found = _recipe(card, block)
+            if found.models or found.base:
+                return found
+    return None
+
+
+def _recipe(card: Card, block: Block) -> Recipe:
+    models: dict[str, Evidence] = {}
+    base: tuple[str, Evidence] | None = None
+    for line, text in _numbered(block):
+        found = _PARENT.match(text)
+        for written in found.group(2).split("+") if found else ():
+            said = model_name(written)
+            if said is None or said.is_path or not said.is_id:
+                continue
+            evidence = Evidence("card text", text.strip(), card.file, line)
+            if found and found.group(1) == "base_model":
+                base = (said.value, evidence)
+            else:
+                models.setdefault(said.value, evidence)
+    method = _METHOD.search(block.text)
+    first = next((line for line, text in _numbered(block) if _MERGE.match(text)), block.line)
+    return Recipe(method.group(1) if method else "", tuple(models.items()), base, Evidence("card text", card.quote(first), card.file, first))
+
+
+def settings(card: Card) -> Iterator[tuple[ModelName, str, Evidence]]:
+    """(name, key, place) of a training config or script that names the model which it trains, merge recipes aside."""
+    for block in card.blocks:
+        if block.kind != "fence" or len(block.text) > 40_000 or not re.search("base|model_name_or_path", block.text, re.IGNORECASE) or _MERGE.search(block.text):
+            continue
+        for line, text in _numbered(block):
+            found = _SETTING.match(text) if len(text) < 500 else None
+            said = model_name(found.group(2)) if found else None
+            if found and said is not None and not said.is_path:
+                yield said, found.group(1), Evidence("card text", text.strip(), card.file, line)
+
+
+def loaded_beside_adapter(card: Card) -> Iterator[tuple[ModelName, Evidence]]:
+    """The models that code loads to put an adapter on them."""
+    for block in card.blocks:
+        if block.kind == "fence" and len(block.text) < 40_000 and _ADAPTER_CODE.search(block.text):
+            for found in _LOADED.finditer(block.text):
+                said = model_name(found.group(1))
+                if said is not None and not found.group().startswith("Peft"):
+                    line = min(block.line + _first(block) + block.text.count("\n", 0, found.start()), block.end)
+                    yield said, Evidence("card text", " ".join(found.group().split()), card.file, line)
+
+
+def _first(block: Block) -> int:
+    """Lines between a fence's first and the first of its text."""
+    return int(block.kind == "fence" and block.end > block.line)
+
+
+def _numbered(block: Block) -> Iterator[tuple[int, str]]:
+    return ((block.line + _first(block) + index, text) for index, text in enumerate(block.text.split("\n")))
