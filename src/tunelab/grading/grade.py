@@ -6,13 +6,17 @@ import dataclasses
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from tunelab.errors import UsageError
+from tunelab.errors import MissingPartError, UsageError
 from tunelab.grading.code_runs import check_code_runs, grade_code_runs
 from tunelab.grading.contains import check_contains, grade_contains
 from tunelab.grading.exact import check_exact, grade_exact
+from tunelab.grading.form import check_form, grade_form
 from tunelab.grading.json_call import check_json, grade_json
+from tunelab.grading.label import check_label, grade_label
 from tunelab.grading.measures import measure
+from tunelab.grading.regex_match import check_regex, grade_regex
 from tunelab.grading.result import Grade, inert
+from tunelab.grading.similarity import check_similarity, grade_similarity
 
 _Check = Callable[[Mapping[str, Any]], str | None]
 _Grader = Callable[[Mapping[str, Any], str], Grade]
@@ -20,6 +24,10 @@ _GRADERS: Mapping[str, tuple[_Check, _Grader]] = {
     "exact": (check_exact, grade_exact),
     "json": (check_json, grade_json),
     "contains": (check_contains, grade_contains),
+    "regex": (check_regex, grade_regex),
+    "label": (check_label, grade_label),
+    "form": (check_form, grade_form),
+    "similarity": (check_similarity, grade_similarity),
     "code-runs": (check_code_runs, grade_code_runs),
 }
 
@@ -53,6 +61,8 @@ def grade(grader: Mapping[str, Any] | None, prompt_id: str, answer_text: str, st
         return Grade(None, None, "there is no answer to judge", facts)
     try:
         judged = _GRADERS[grader["kind"]][1](grader, answer_text)
+    except MissingPartError:
+        raise
     except Exception as error:  # an answer must not be able to stop the comparison
         return Grade(None, None, f"the grader failed: {type(error).__name__}: {inert(str(error))[:200]}", facts)
     return dataclasses.replace(judged, facts={**facts, **judged.facts})

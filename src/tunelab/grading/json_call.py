@@ -1,4 +1,5 @@
-"""{"kind": "json"}: the answer is JSON and nothing else; with "expected": it is that JSON value, whatever the spacing and key order."""
+"""{"kind": "json"}: the answer is JSON and nothing else; with "expected": it is that JSON value, whatever the spacing and key order; with
+"schema": it fits that JSON Schema (by the library jsonschema)."""
 
 from __future__ import annotations
 
@@ -7,6 +8,7 @@ import re
 from collections.abc import Mapping
 from typing import Any, NoReturn
 
+from tunelab.errors import needs
 from tunelab.grading.result import Grade, inert, quoted, verdict
 
 _FENCED = re.compile(r"```[^\n`]*\n(.*?)```", re.DOTALL)
@@ -14,7 +16,20 @@ _FENCED = re.compile(r"```[^\n`]*\n(.*?)```", re.DOTALL)
 
 def check_json(grader: Mapping[str, Any]) -> str | None:
     """What is wrong with the grader, or None."""
-    return None if set(grader) <= {"kind", "expected"} else "expected no key but `expected`"
+    if not set(grader) <= {"kind", "expected", "schema"} or ("expected" in grader and "schema" in grader):
+        return "expected no key but either `expected` or `schema`"
+    if "schema" not in grader:
+        return None
+    with needs("grade", "A JSON schema"):
+        from jsonschema import SchemaError
+        from jsonschema.validators import validator_for
+    if not isinstance(grader["schema"], dict):
+        return "`schema` must be a JSON Schema, an object"
+    try:
+        validator_for(grader["schema"]).check_schema(grader["schema"])
+    except SchemaError as error:
+        return f"`schema` is not a JSON Schema: {error.message[:200]}"
+    return None
 
 
 def grade_json(grader: Mapping[str, Any], text: str) -> Grade:
@@ -27,6 +42,8 @@ def grade_json(grader: Mapping[str, Any], text: str) -> Grade:
         found = parse_json(text)
     except ValueError as error:
         return verdict(False, _why_not(text, error), exact_text=False, equal_value=False)
+    if "schema" in grader:
+        return _fits(grader["schema"], found)
     if "expected" not in grader:
         return verdict(True, "the answer is JSON")
     expected, written = _expected(grader["expected"])
@@ -36,6 +53,18 @@ def grade_json(grader: Mapping[str, Any], text: str) -> Grade:
         spaced = "" if facts["exact_text"] else ", written differently"
         return Grade(True, 1.0, f"the answer is the expected JSON value{spaced}", facts)
     return Grade(False, _share(expected, found), difference, facts)
+
+
+def _fits(schema: Mapping[str, Any], found: Any) -> Grade:
+    """The score is 1, or 0.5 for JSON that does not fit. References to other schemas are not followed: nothing is fetched."""
+    from jsonschema.validators import validator_for
+    from referencing import Registry
+
+    first = next(iter(validator_for(schema)(schema, registry=Registry()).iter_errors(found)), None)
+    if first is None:
+        return verdict(True, "the answer is JSON that fits the schema")
+    place = ".".join(inert(str(part)) for part in first.absolute_path)
+    return Grade(False, 0.5, f"JSON, but{f' at {place}:' if place else ''} {inert(first.message)[:160]}")
 
 
 def parse_json(text: str) -> Any:

@@ -1,24 +1,31 @@
-"""Facts measured of every answer, whatever its grader: length, form, whether it was cut, whether it repeats itself."""
+"""Facts measured of every answer, whatever its grader: length, form, language, whether it was cut, repeats itself, or refuses."""
 
 from __future__ import annotations
 
 import re
 from typing import Any
 
+from tunelab.data.languages import language_of
 from tunelab.grading.json_call import parse_json
 
 _CODE_START = re.compile(r"(```|~~~|#!|<\?php|#include\b|(async )?def \w+\(|class \w+|import \w|from [\w.]+ import |function \w*\(|"
                          r"const \w+ =|let \w+ =|public (static |class )|package \w+|SELECT\s)")
+_REFUSAL = re.compile(
+    r"\A\W*(?:(?:i['’]?m|i am) (?:very |so |truly )?sorry|sorry,? (?:but )?i|i (?:can(?:no|['’])t|can not|am unable to|won['’]t)\b|"
+    r"i['’]m unable to\b|unfortunately,? i (?:can|am)|as an ai\b|es tut mir leid|ich kann (?:ihnen |dir )?(?:dabei )?(?:leider )?nicht|"
+    r"leider kann ich|je suis désolé|désolé,|je ne peux pas|lo siento|no puedo|извините|к сожалению, я|抱歉|对不起|很抱歉|申し訳)", re.IGNORECASE)
 _SEQUENCE_WORDS = 8
 _TAIL = 200
 
 
 def measure(text: str, stop: str) -> dict[str, Any]:
     """characters, lines: of the stripped text. starts_with_code, is_json (an object or a list and nothing else), cut_by_length,
-    repeated: the same 8 words three times (not overlapping), or a last 200 characters that are one piece over and over."""
+    repeated: the same 8 words three times (not overlapping), or a last 200 characters that are one piece over and over. refusal: it begins
+    as a refusal does. empty. language: a light guess by `data.languages`."""
     stripped = text.strip()
     return {"characters": len(stripped), "lines": len(stripped.splitlines()), "starts_with_code": bool(_CODE_START.match(stripped)),
-            "is_json": _is_object_or_list(stripped), "cut_by_length": stop == "length", "repeated": is_repeated(stripped)}
+            "is_json": _is_object_or_list(stripped), "cut_by_length": stop == "length", "repeated": is_repeated(stripped),
+            "refusal": bool(_REFUSAL.match(stripped)), "empty": not stripped and stop != "error", "language": language_of(stripped)}
 
 
 def is_repeated(text: str) -> bool:

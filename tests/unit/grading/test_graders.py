@@ -16,7 +16,7 @@ def _grade(text: str, **grader: Any) -> Grade:
 
 
 def test_kinds() -> None:
-    assert kinds() == ("exact", "json", "contains", "code-runs")
+    assert kinds() == ("exact", "json", "contains", "regex", "label", "form", "similarity", "code-runs")
 
 
 @pytest.mark.parametrize(("text", "passed", "reason"), [
@@ -100,8 +100,14 @@ def test_contains_names_what_is_missing() -> None:
 @pytest.mark.parametrize("grader", [
     {}, {"kind": "vibes"}, {"kind": ["exact"]}, {"kind": "exact"}, {"kind": "exact", "expected": 3}, {"kind": "contains"},
     {"kind": "contains", "any": []}, {"kind": "contains", "any": ["a"], "all": ["b"]}, {"kind": "contains", "all": "abc"},
-    {"kind": "json", "schema": {}}, {"kind": "code-runs"}, {"kind": "code-runs", "tests": "assert ("},
-    {"kind": "code-runs", "tests": "assert 1", "seconds": 0},
+    {"kind": "json", "schema": {}, "expected": 1}, {"kind": "json", "schema": {"type": "nonsense"}}, {"kind": "json", "schema": 3},
+    {"kind": "regex"}, {"kind": "regex", "pattern": "("}, {"kind": "regex", "pattern": "a", "whole": 1},
+    {"kind": "label", "labels": ["a"], "expected": "a"}, {"kind": "label", "labels": ["a", "b"], "expected": "c"},
+    {"kind": "form", "checks": {}}, {"kind": "form", "checks": {"vibes": 1}}, {"kind": "form", "checks": {"words": True}},
+    {"kind": "form", "checks": {"contains": "x"}}, {"kind": "similarity", "metric": "bert", "references": ["a"]},
+    {"kind": "similarity", "metric": "chrf", "references": [], "at_least": 0.5},
+    {"kind": "similarity", "metric": "chrf", "references": ["a"], "at_least": 3}, {"kind": "code-runs"},
+    {"kind": "code-runs", "tests": "assert ("}, {"kind": "code-runs", "tests": "assert 1", "seconds": 0},
 ])
 def test_a_malformed_grader_names_its_prompt(grader: dict[str, Any]) -> None:
     with pytest.raises(UsageError, match="'p7'"):
@@ -135,3 +141,57 @@ def test_escape_codes_stay_inert_in_reasons() -> None:
     for grader in ({"kind": "exact", "expected": "a"}, {"kind": "json"}, {"kind": "json", "expected": {"k": "v"}}):
         for text in (hostile, json.dumps({hostile: 1}), json.dumps({"k": hostile}), "1 " + hostile):
             assert grade(grader, "p1", text, "end").reason.isprintable()
+
+
+def test_json_that_fits_a_schema() -> None:
+    schema = {"type": "object", "required": ["name"], "properties": {"name": {"type": "string"}, "age": {"type": "integer"}}}
+    assert _grade('{"name": "Ida", "age": 3}', kind="json", schema=schema).passed is True
+    wrong = _grade('{"name": "Ida", "age": "three"}', kind="json", schema=schema)
+    assert (wrong.passed, wrong.score) == (False, 0.5) and "at age" in wrong.reason
+    assert _grade("name: Ida", kind="json", schema=schema).score == 0
+    fetching = _grade("{}", kind="json", schema={"$ref": "http://127.0.0.1:9/schema.json"})
+    assert fetching.passed is None and "failed" in fetching.reason
+
+
+@pytest.mark.parametrize(("grader", "passed"), [
+    ({"pattern": r"\b42\b"}, True), ({"pattern": r"\b4\b"}, False), ({"pattern": "it is", "ignore_case": True}, True), ({"pattern": "it is"}, False),
+    ({"pattern": r"It is 42\.", "whole": True}, True), ({"pattern": "42", "whole": True}, False), ({"pattern": "43", "absent": True}, True)])
+def test_regex(grader: dict[str, Any], passed: bool) -> None:
+    assert _grade("It is 42.\n", kind="regex", **grader).passed is passed
+
+
+def test_a_pattern_that_would_take_for_ever_is_stopped() -> None:
+    judged = _grade("a" * 5000 + "!", kind="regex", pattern="(a|aa)+$")
+    assert judged.passed in (None, False)
+
+
+@pytest.mark.parametrize(("text", "said"), [
+    ("Positive.", "positive"), ("The sentiment is **negative**", "negative"), ("positive or negative?", ""), ("dunno", ""), ("unpositive", ""),
+    ("very positive", "very positive")])
+def test_label(text: str, said: str) -> None:
+    judged = _grade(text, kind="label", labels=["positive", "negative", "very positive"], expected="positive")
+    assert judged.facts["label"] == said and judged.passed is (said == "positive")
+
+
+@pytest.mark.parametrize(("checks", "passed"), [
+    ({"max_words": 9, "sentences": 2}, True), ({"max_words": 3}, False), ({"words": 9}, True), ({"starts_with": "the ferry", "ends_with": "noon."}, True),
+    ({"contains": ["ferry", "NOON"]}, True), ({"without": ["train"], "commas": 0}, True), ({"without": ["Ferry"]}, False), ({"bullets": 2}, False),
+    ({"lower_case": True}, False), ({"upper_case": False}, True), ({"paragraphs": 1, "lines": 1}, True), ({"min_words": 10}, False)])
+def test_form(checks: dict[str, Any], passed: bool) -> None:
+    assert _grade("The ferry is late. It leaves only at noon.", kind="form", checks=checks).passed is passed
+
+
+def test_form_of_lists_and_shades() -> None:
+    judged = _grade("- one\n* two\n3. three\n", kind="form", checks={"bullets": 3, "lines": 3, "contains": ["four"]})
+    assert judged.score == pytest.approx(2 / 3) and judged.reason == "not met: contains 'four'"
+    assert _grade("", kind="form", checks={"max_words": 3, "without": ["x"]}).passed is False
+
+
+@pytest.mark.parametrize("metric", ["rouge-1", "rouge-2", "rouge-l", "chrf", "bleu"])
+def test_similarity(metric: str) -> None:
+    grader = {"kind": "similarity", "metric": metric, "references": ["nothing like it", "the ferry to the island leaves at noon"], "at_least": 0.9}
+    same = grade(grader, "p", "the ferry to the island leaves at noon", "end")
+    other = grade(grader, "p", "bananas", "end")
+    assert same.passed and same.score == 1.0
+    assert other.score is not None and other.score < 0.3 and not other.passed
+    assert grade(grader, "p", "", "end").score == 0.0

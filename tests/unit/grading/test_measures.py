@@ -6,13 +6,15 @@ import random
 
 import pytest
 
+from tunelab.data.languages import UNSURE
 from tunelab.grading import grade
 from tunelab.grading.measures import is_repeated, measure
 
 
 def test_length_and_form() -> None:
     assert measure("  one\ntwo \n", "end") == {"characters": 7, "lines": 2, "starts_with_code": False, "is_json": False,
-                                               "cut_by_length": False, "repeated": False}
+                                               "cut_by_length": False, "repeated": False, "refusal": False, "empty": False,
+                                               "language": UNSURE}
     assert measure("", "end")["lines"] == 0
     assert measure("abc", "length")["cut_by_length"] is True
 
@@ -50,3 +52,15 @@ def test_a_loop_at_the_end() -> None:
 def test_every_grade_has_the_facts() -> None:
     judged = grade({"kind": "contains", "any": ["a"]}, "p1", "a", "length")
     assert judged.facts["cut_by_length"] is True and judged.facts["found"] == ["a"]
+
+
+@pytest.mark.parametrize(("text", "refuses"), [
+    ("I'm sorry, but I can't help with that.", True), ("As an AI language model, I have no opinions.", True), ("I cannot do this.", True),
+    ("Es tut mir leid, das geht nicht.", True), ("抱歉,我不能。", True), ("I can do this: first ...", False), ("She is sorry.", False), ("", False)])
+def test_refusals(text: str, refuses: bool) -> None:
+    assert measure(text, "end")["refusal"] is refuses
+
+
+def test_the_language_of_an_answer() -> None:
+    assert measure("Die Fähre fährt heute nicht, weil das Wetter schlecht ist und der Wind zu stark.", "end")["language"] == "German"
+    assert measure("", "end")["empty"] is True
