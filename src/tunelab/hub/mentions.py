@@ -9,7 +9,7 @@ from tunelab.hub.model_names import families, id_of_address, is_model_like, mode
 
 _OPEN, _CLOSE = "\ue000", "\ue001"
 _LINK = re.compile(r"!?\[([^\[\]]{0,300})\]\(\s*<?([^\s()<>]{0,500})>?[^()]{0,200}\)|<a\s[^<>]{0,400}?href\s*=\s*[\"']?([^\"'\s<>]{1,500})[\"']?[^<>]{0,200}>([^<]{0,300})</a>|"
-                   r"(https?://[^\s<>()\"'`|\ue000]{4,500})|(?<![\w/.@:~-])([A-Za-z0-9][\w.-]{0,60}/[A-Za-z0-9][\w.-]{1,95})(?![\w/-])", re.IGNORECASE)
+                   r"(https?://[^\s<>()\"'`|\ue000]{4,500})|(?<![a-z0-9_/.@:~-])([a-z0-9][a-z0-9_.-]{0,60}/[a-z0-9][a-z0-9_.-]{1,95})(?![a-z0-9_/-])", re.IGNORECASE)
 _TOKEN = re.compile(r"\ue000(\d+)\ue001|[A-Za-z0-9\u00c0-\u024f][A-Za-z0-9\u00c0-\u024f._+/'’-]*|\.{0,2}/[\w./-]+|[^\x00-\x7f\ue000]+|\S|\n")
 _EMPHASIS = re.compile(r"(?<![\w*])[*_](?=[^\s*_])|(?<=[^\s*_])[*_](?![\w*])")
 _STOPS = frozenset(("on with for using via by dataset datasets data corpus and or that which than to in is are was were as but while where when if however"
@@ -25,6 +25,7 @@ _COMMON = frozenset(("hugging face meta google openai microsoft transformer tran
                      " our a an pytorch tensorflow trl sft dpo orpo llm llms nlp cnn lstm none ai sota huggingface hf gguf gptq awq exl2 onnx mlx colab gpu cpu nvidia kaggle github bf16 fp16 apache mit i we"
                      " it its causal masked language model models vision encoder decoder seq2seq api python top state-of-the-art pre-trained pretrained open-source fine-tuned finetuned fine-tune"
                      " instruction-tuned instruct-tuned in-house multi-lingual cross-lingual multi-task large-scale a100 h100 rtx t4 tpu v100 amazon ibm alibaba tencent baidu facebook apple intel stability"
+                     " ties dare slerp linear passthrough task arithmetic stock della breadcrumbs mergekit lazymergekit sce nuslerp karcher dare_ties dare_linear model_stock"
                      " stanford salesforce eleutherai mosaicml bigscience data dataset custom wikipedia").split())
 
 
@@ -218,7 +219,7 @@ def _goes_on(tokens: list[re.Match[str]], index: int) -> bool:
 
 def _looks_named(word: str) -> bool:
     """Whether a word has the look of a product's name: a capital and a digit or an inner capital or hyphen."""
-    if word.lower() in _COMMON or len(word) < 2 or not word[0].isalnum():
+    if model_name(word) is None or word.lower() in _COMMON or len(word) < 2 or not word[0].isalnum():
         return False
     capitals = sum(letter.isupper() for letter in word)
     return (capitals > 0 and (any(letter.isdigit() for letter in word) or "-" in word or (word[0].isupper() and capitals >= 2) or word[0].isupper())

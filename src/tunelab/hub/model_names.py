@@ -10,7 +10,7 @@ from urllib.parse import unquote
 
 MAX_NAME = 120
 """Characters beyond which a text is no model's name."""
-_ID = re.compile(r"[A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9][\w.-]{0,95}\Z")
+_ID = re.compile(r"[A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9][\w.-]{0,95}\Z", re.ASCII)
 _HOSTS = re.compile(r"(?:https?://)?(?:www\.)?(huggingface\.co|hf\.co|hf-mirror\.com|(?:www\.)?modelscope\.cn|modelscope\.ai)(?:/models)?/([^\s?#]+)", re.IGNORECASE)
 _NOT_MODELS = frozenset({"datasets", "spaces", "papers", "collections", "docs", "blog", "models", "join", "login", "organizations", "settings", "api", "posts",
                          "learn", "tasks", "pricing", "front", "inference-endpoints", "chat", "new"})
@@ -19,6 +19,7 @@ _PATH = re.compile(r"(?:[./~\\]|[A-Za-z]:[\\/]|/)|.*(?:\\|//)|(?:models?|out(?:p
                    r"local|cache|trained|ckpts?|weights|output[_-]?dir|gemma_ckpt|drive|kaggle)/", re.IGNORECASE)
 _NOTHING = frozenset({"", "none", "n/a", "na", "null", "unknown", "false", "true", "base", "model", "custom", "not applicable", "tbd", "todo", "-", "no", "yes", "other",
                       "more information needed", "[more information needed]", "scratch", "from scratch", "{{ base_model }}", "your_base_model", "base_model"})
+_BLANK = re.compile(r"[\[\]<>|\n]|\{\{|\}\}|\[more|<!--|\$\{|placeholder|path[/_]to|\byour[-_ /]|\binsert\b|\bxxx+\b|\btodo\b", re.IGNORECASE)
 # What tells how a model was packed or by whom it was copied, not which model it is.
 _PACKING = frozenset({"hf", "meta", "bnb", "4bit", "8bit", "unsloth", "gguf", "ggml", "gptq", "awq", "exl2", "fp16", "bf16", "fp8", "int4", "int8", "model", "the", "mlx", "sharded",
                       "dynamic", "bit", "onnx", "i1", "safetensors", "weights", "quantized", "qat", "ungated"})
@@ -40,7 +41,8 @@ def model_name(text: object) -> ModelName | None:
     if not isinstance(text, str):
         return None
     written = text.strip().strip("\"'`<>*").strip()
-    if written.casefold() in _NOTHING or len(written) > 4 * MAX_NAME or "{{" in written or written.startswith(("[More", "<!--", "${")):
+    if written.casefold() in _NOTHING or len(written) > 4 * MAX_NAME or _BLANK.search(written) \
+            or not re.search(r"[^\W\d_]", written):
         return None
     if "://" in written or _HOSTS.match(written):
         found = id_of_address(written)

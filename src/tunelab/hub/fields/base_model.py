@@ -21,14 +21,14 @@ _NO_NAMES = re.compile(r"(?:gpt|chatgpt|claude|gemini)[-_ ]?[345o]|chatgpt", re.
 def read_base_model(record: ModelRecord, kind: Answer, axolotl: AxolotlConfig | None) -> Answer:
     """The model or (of a merge) models it was made from, as Hub ids where one is given, else as named."""
     merged, packed = kind.value == "merge", kind.value == "quantized"
-    own = _own_names(record)
+    own = _own_names(record, packed)
     formal = [*_metadata(record), *_adapter(record), *_tree(record), *_axolotl(record, axolotl)]
     recipe = list(_recipe(record, merged)) if merged else []
     claims = [one for one in read_claims(record.card, packed=packed, merged=merged) if not _is_own(one.value, own) and not _NO_NAMES.match(one.value)]
     written = [*_config(record, own), *_code(record, own, kind.value), *(_candidate(one) for one in _told_apart(claims, formal, merged, packed))]
     if kind.value == "base" and not any(one.confidence >= STATED for one in formal):
         written = [_weaker(one, 0.75) for one in written]
-    gathered = _joined([*formal, *recipe, *written])
+    gathered = _joined([*(_of_copy(claims, formal) if packed else formal), *recipe, *written])
     many = merged or len({key(one.value) for one in formal if one.confidence >= 0.9 and one.evidence[0].kind == "card metadata"}) > 1
     if many:
         gathered = _parents_only(gathered, formal, recipe)
@@ -123,6 +123,7 @@ def _told_apart(claims: list[Claim], formal: list[Candidate], merged: bool, pack
     """What is said of the parent itself (X, "which is a fine-tune of Y") names the root, not the base model."""
     sure = [one.value for one in formal if one.confidence >= STATED]
     parents = [one.value for one in claims if one.confidence >= STATED and not one.relative] + sure
+    enumerated = merged and len({key(one.value) for one in claims if one.cue in ("merge of", "list") and one.confidence >= STATED}) > 1
     found = []
     for one in claims:
         other = one.about and not same_model(one.about, one.value) and any(same_model(one.about, parent) for parent in parents)
@@ -130,10 +131,23 @@ def _told_apart(claims: list[Claim], formal: list[Candidate], merged: bool, pack
             one = replace(one, confidence=min(one.confidence, 0.4))
         if one.cue in ("quant of", "was converted", "converted") and not packed:
             one = replace(one, confidence=min(one.confidence, 0.6))
-        if one.relative or other:
+        if one.relative or other or (enumerated and one.cue not in _OF_MERGES):
             one = replace(one, confidence=min(one.confidence, 0.4))
         found.append(one)
     return found
+
+
+_OF_MERGES = frozenset({"merge of", "list", "as base", "uses as", "label", "table"})
+_OF_COPIES = frozenset({"version", "quant of", "converted", "was converted"})
+
+
+def _of_copy(claims: list[Claim], formal: list[Candidate]) -> list[Candidate]:
+    """A packed copy's metadata are often its parent's, base model included: then the sentence on what was packed has the last word."""
+    packed = next((one for one in claims if one.cue in _OF_COPIES and one.is_id and one.confidence >= 0.8), None)
+    if packed is None or any(same_model(one.value, packed.value) for one in formal):
+        return formal
+    return [replace(one, confidence=min(one.confidence, _HINT), note=f"the metadata name it; the card says that {packed.value} was converted") if one.evidence[0].kind == "card metadata" else one
+            for one in formal]
 
 
 def _candidate(claim: Claim) -> Candidate:
@@ -203,16 +217,21 @@ def _noted(one: Candidate) -> Candidate:
     return replace(one, note=note) if note != one.note else one
 
 
-def _own_names(record: ModelRecord) -> frozenset[str]:
+def _own_names(record: ModelRecord, packed: bool) -> frozenset[str]:
     """Keys of the model's own names: Hub id or folder, title, the names in its metadata."""
     names = [record.name]
     names += [value for value, _ in record.card.strings("model_name", "name", "model_id", "title")]
     index = record.card.front.get("model-index")
     names += [str(one.get("name")) for one in (index if isinstance(index, list) else ()) if isinstance(one, dict) and one.get("name")]
     title = next((block.plain for block in record.card.blocks[:4] if block.kind == "heading"), "")
-    names.append(re.sub(r"^\W*(?:model card (?:for|of)|model:)\s*", "", title, flags=re.IGNORECASE))
-    return frozenset("".join(words(name)) for name in names if name and words(name))
+    if not packed:  # the title of a packed copy is often its parent's
+        names.append(re.sub(r"^\W*(?:model card (?:for|of)|model:)\s*|(?:\s*[-:–]?\s*model(?: card)?)\W*$", "", title[:200], flags=re.IGNORECASE))
+    return frozenset(_squeezed(name) for name in names) - {""}
+
+
+def _squeezed(name: str) -> str:
+    return re.sub(r"[\W_]+", "", name.rpartition("/")[2].casefold())
 
 
 def _is_own(name: str, own: frozenset[str]) -> bool:
-    return "".join(words(name)) in own
+    return _squeezed(name) in own

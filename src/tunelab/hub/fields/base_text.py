@@ -62,7 +62,7 @@ _CUES = (
          "after", 0.7, strong=False),
     _cue("continued", "train", r"\b(?:continu(?:al|ed|ing|ous|ally)(?:ly)?|further|domain[- ]adaptive|additional(?:ly)?)[ -](?:\w+ )?(?:pre-?|post-?)?train(?:ed|ing)?\b(?: (?:of|from|on|using|with|over))?", "after", 0.78, strong=False),
     _cue("post-trained", "post-train|posttrain", r"\bpost-?train(?:ed|ing)?(?: (?:of|from|on|version of))?", "after", 0.75, strong=False),
-    _cue("based on", "based|basis|build|built|derive|develop|construct", r"(?<!not )\b(?:based(?: up)?[ -]?on|based off(?: of)?|on the basis of|(?:built|build|builds|building|constructed|developed)(?: (?:directly|entirely|on top|up))? ?(?:up)?(?:on top of|on|from|with|atop)|"
+    _cue("based on", "based|basis|build|built|derive|develop|construct", r"(?<!not )\b(?:based(?: up)?[ -]?on|based off(?: of)?|on the basis of|(?:built|build|builds|building|constructed|developed)(?: (?:directly|entirely|on top|up))? ?(?:up)?(?:on top of|on|from|atop)|"
          r"deriv(?:ed|es|ative) (?:from|of)|derived work of)\b", "after", 0.8),
     _cue("on top of", "on top of|atop", r"\b(?:load(?:ed)?|appl(?:y|ied)|used?|sits?|runs?|stack(?:ed)?|works?|plugs?)?(?: it)? ?(?:on top of|atop)\b", "after", 0.75, strong=False),
     _cue("initialised", "initial|warm|resum|start", r"\b(?:initiali[sz](?:ed|ing|ation)|warm-?start(?:ed|ing)?|start(?:ed|ing|s)|resum(?:ed|ing))(?: \w+)?(?: (?:from|with|using|off))\b", "after", 0.8, strong=False),
@@ -114,10 +114,14 @@ _LABEL = (r"(?:the )?(?:(?:base|foundation|parent|backbone|source|original|under
           r"model de bază|базовая модель|исходная модель|базова модель|temel model|mô hình (?:gốc|cơ sở|nền)|model dasar|basmodell|grunnmodell|basismodel|model bazowy|základní model|perusmalli|النموذج الأساسي|مدل پایه|आधार मॉडल)")
 _LABELLED = re.compile(rf"[^\w\ue000]{{0,10}}(?:\d[.)] )?{_LABEL}\s{{0,3}}(?:\[[^\[\]]{{0,80}}\]\s{{0,3}})?(?:\([^()]{{0,60}}\)\s{{0,3}})?[^\S\n]{{0,3}}(?::|：|=|\||–|—|->|→| - )[\s:|*]{{0,6}}(?=\S)", re.IGNORECASE)
 _LABEL_ONLY = re.compile(rf"\W{{0,6}}{_LABEL}\W{{0,4}}\Z", re.IGNORECASE)
-_STEMS = tuple(dict.fromkeys(stem for cue in _CUES for stem in cue.stems))
+_LABEL_STEMS = ("base", "tun", "model", "parent", "from", "基座", "基础", "基礎", "底座", "基底", "预训练", "骨干", "主干", "ベース", "元モデル", "事前学習", "베이스", "기반", "기본", "백본", "원본", "basis", "grund", "базов", "исходн",
+                "temel", "mô hình", "basmodel", "základní", "perus", "الأساسي", "پایه", "आधार")
+_STEMS = tuple(dict.fromkeys((*(stem for cue in _CUES for stem in cue.stems), *_LABEL_STEMS)))
+_ASCII_STEMS = tuple(stem for stem in _STEMS if stem.isascii())
+_CUES_OF = {stem: tuple(number for number, cue in enumerate(_CUES) if stem in cue.stems) for stem in _STEMS}
 # Words that make "version of" a word on this model's making.
 _MADE = re.compile(r"tun|train|adapt|align|quant|gguf|gptq|awq|exl\d|\dbit|-bit|bit\b|lora|uncensor|abliterat|instruct|chat|merg|convert|onnx|mlx|openvino|prun|compress|shard|optimi|dpo|orpo|rlhf|sft|speciali|"
-                   r"extend|fp16|fp8|int[48]|modif|improv|enhanc|upload|copy|dequant|16k|32k|100k|\dk\b|custom|ablit|refin|half|decensor|stripped|format|imatrix|updated|pretrain", re.IGNORECASE)
+                   r"compatible|cpp|extend|fp16|fp8|int[48]|modif|improv|enhanc|upload|copy|dequant|16k|32k|100k|\dk\b|custom|ablit|refin|half|decensor|stripped|format|imatrix|updated|pretrain", re.IGNORECASE)
 _SMALLER = re.compile(r"distill|smaller|lite|compact|larger|bigger|trimmed|reduced|port|extension|japanese|german|french|korean|chinese|multilingual|personal|this (?:is|model)", re.IGNORECASE)
 _QUIET = re.compile(r"citation|cite|bibtex|licen[sc]e|acknowledg|related|other models|see also|model (?:family|zoo|variants|list|versions|comparison)|references|compar|leaderboard|credits|thanks|links|引用|致谢|谢辞|謝辞|ライセンス|许可", re.IGNORECASE)
 _QUIETER = re.compile(r"evaluat|benchmark|results?\b|performance|usage|how to|inference|limitation|prompt|faq|news|changelog|updates?\b|getting started|quick ?start|评测|评估|評価|性能", re.IGNORECASE)
@@ -129,6 +133,8 @@ _COMPARED = re.compile(r"outperform|better than|worse than|compared (?:to|with)|
 _SENTENCE = re.compile(r"(?<=[.!?])\s+(?=[A-Z\ue000\"'(\[*\d«À-Þ])|[。！？؟।]|\n\s*\n|\n(?=\s*[-*|#>\d])")
 _RELATIVE = re.compile(r"(?:,|\()?\s?\b(?:which|that|itself|who|in turn|und das|qui est|que es)\b[^.;]{0,40}\Z", re.IGNORECASE)
 _PLACEHOLDER = re.compile(r"\ue000(\d+)\ue001")
+_LISTS_PARENTS = re.compile(r"(?:models?|parents|ingredients|components|constituents?|donors?)\b[^.]{0,60}(?:merg|used|included|blend|mix|combin)[^.]{0,60}[:：]?\s*\Z|(?:merge|blend|mix|merging|combination) (?:\w+ ){0,3}(?:of|between|from)[^.]{0,40}[:：]\s*\Z|"
+                            r"\bmodels merged\b|merged models|(?:merge|recipe|merging)[^.\n]{0,40}[:：]\s*\Z|マージ[^。]{0,20}[:：]?\s*\Z", re.IGNORECASE)
 _SCRATCH = re.compile(r"from scratch|from random|ground up", re.IGNORECASE)
 
 
@@ -136,20 +142,30 @@ def read_claims(card: Card, *, packed: bool, merged: bool) -> list[Claim]:
     """All that the card's text says, in its order. `packed`: it is a quantised copy, so that what follows "Original model card" speaks of
     another model; `merged`: enumerations of parents are expected."""
     found: list[Claim] = []
-    weight = 1.0
+    weight, listing = 1.0, False
     for block in card.blocks:
-        if block.kind == "heading" and _ORIGINAL.search(block.text):
+        if block.kind == "heading" and is_original_card(block.text):
             weight = 0.35 if packed else 0.6
+        if listing and block.kind == "item":
+            found += _scaled(_listed(card, block), weight)
+            continue
+        listing = merged and _LISTS_PARENTS.search(block.text[-200:]) is not None
         factor = weight * _weight_of_section(block)
         if block.kind == "table":
             found += _scaled(_of_table(card, block), factor)
         elif block.kind != "fence" and len(block.text) < 20_000:
             low = block.text.lower()
-            if any(stem in low for stem in _STEMS):
-                found += _scaled(_of_text(card, block, low, merged), factor)
+            stems = [stem for stem in (_ASCII_STEMS if low.isascii() else _STEMS) if stem in low]
+            if stems:
+                found += _scaled(_of_text(card, block, stems, merged), factor)
             if block.headings and block.kind != "heading" and len(block.text) < 300 and _LABEL_ONLY.match(block.headings[-1]):
                 found += _scaled(_under_label(card, block, merged), weight)
     return found
+
+
+def is_original_card(heading: str) -> bool:
+    """Whether a heading says that a copy of the original model's card follows."""
+    return "riginal" in heading.lower() and _ORIGINAL.search(heading) is not None
 
 
 def _weight_of_section(block: Block) -> float:
@@ -167,19 +183,16 @@ def _scaled(claims: Iterator[Claim], factor: float) -> list[Claim]:
     return [Claim(one.value, round(one.confidence * factor, 3), one.evidence, one.about, one.relative, one.is_id, one.cue) for one in claims]
 
 
-def _of_text(card: Card, block: Block, low: str, merged: bool) -> Iterator[Claim]:
+def _of_text(card: Card, block: Block, stems: list[str], merged: bool) -> Iterator[Claim]:
     text = flat(block.text)
     yield from _labelled_lines(card, block, text, merged)
     low = text.text.lower()
-    cues = [cue for cue in _CUES if any(stem in low for stem in cue.stems)]
-    if not cues:
-        return
     begin = 0
     for stop in (*(found.start() for found in _SENTENCE.finditer(text.text)), len(text.text)):
         sentence = low[begin:stop]
-        for cue in cues:
-            if any(stem in sentence for stem in cue.stems):
-                yield from _of_sentence(card, block, text, cue, begin, stop)
+        numbers = {number for stem in stems if stem in sentence for number in _CUES_OF[stem]}
+        for number in sorted(numbers):
+            yield from _of_sentence(card, block, text, _CUES[number], begin, stop)
         begin = stop
 
 
@@ -212,13 +225,15 @@ def _claim(card: Card, block: Block, text: FlatText, cue: _Cue, found: re.Match[
     about, relative = "", False
     if cue.where != "before":
         ahead = text.text[begin : found.start()]
-        subject = None
+        last = None
         for mark in _PLACEHOLDER.finditer(ahead):
-            subject = text.ids[int(mark.group(1))]
-        if subject is None:
+            last = (text.ids[int(mark.group(1))], mark.start())
+        if last is None:
             named = mentions_after(FlatText(ahead, text.sources, text.ids), 0, strong=False, gap=4)
-            subject = named[0].value if named else None
-        about, relative = subject or "", bool(_RELATIVE.search(ahead)) and subject is not None
+            last = (named[0].value, named[0].start) if named else None
+        about = last[0] if last else ""
+        clause = _RELATIVE.search(ahead)
+        relative = bool(about and clause and last and (last[1] > 12 or "itself" in clause.group()))
     quote_from = max(begin, min(found.start(), one.start) - 120)
     return Claim(one.value, round(confidence, 3), _evidence(card, block, text, quote_from, max(found.end(), one.end), min(stop, max(found.end(), one.end) + 60)),
                  about, relative, one.is_id, cue.name)
@@ -246,7 +261,7 @@ def _labelled_lines(card: Card, block: Block, text: FlatText, merged: bool) -> I
 
 def _valued(card: Card, block: Block, text: FlatText, begin: int, value: int, stop: int, merged: bool) -> Iterator[Claim]:  # noqa: PLR0913
     rest = text.text[value:stop].strip()
-    if not rest or _SCRATCH.search(rest) or model_name(rest) is None and len(rest) < 30:
+    if not rest or _SCRATCH.search(rest) or (len(rest) < 30 and _PLACEHOLDER.search(rest) is None and model_name(rest) is None):
         return
     mentions = [one for one in mentions_after(text, value, many=merged, gap=5) if one.start < stop]
     evidence = _evidence(card, block, text, begin, value, stop)
@@ -262,6 +277,14 @@ def _under_label(card: Card, block: Block, merged: bool) -> Iterator[Claim]:
     """The first words below a heading "Base model"."""
     text = flat(block.text)
     yield from _valued(card, block, text, 0, 0, len(text.text), merged)
+
+
+def _listed(card: Card, block: Block) -> Iterator[Claim]:
+    """An item of the list of a merge's parents."""
+    text = flat(block.text)
+    for one in mentions_after(text, 0, gap=3)[:1]:
+        if not one.is_path:
+            yield Claim(one.value, 0.88 if one.sure else 0.7, _evidence(card, block, text, 0, one.end, len(text.text)), is_id=one.is_id, cue="list")
 
 
 def _of_table(card: Card, block: Block) -> Iterator[Claim]:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from tunelab.hub.card import Card
 from tunelab.hub.evidence import Answer, Candidate, Evidence, ranked
 from tunelab.hub.fields.base_code import merge_recipe
+from tunelab.hub.fields.base_text import is_original_card
 from tunelab.hub.model_names import model_name
 from tunelab.hub.record import ModelRecord
 
@@ -26,45 +27,49 @@ _QUANT_TAGS = frozenset({"gguf", "ggml", "gptq", "awq", "exl2", "exl3", "quantiz
                          "openvino", "autoround", "nncf"})
 _TUNE_TAGS = frozenset({"generated_from_trainer", "trl", "sft", "dpo", "orpo", "rlhf", "kto", "grpo", "axolotl", "llama-factory", "autotrain", "finetuned", "fine-tuned", "finetune", "fine-tune", "unsloth", "generated_from_keras_callback", "instruct", "alignment-handbook",
                         "reward-trainer", "finetuning", "fine-tuning", "hf-asr-leaderboard", "setfit", "autotrain_compatible_trained", "oumi", "swift", "full"})
-# A sentence on what this repository is; the stronger first.
-_SAYS_QUANT = re.compile(
-    r"(?:\b(?:gguf|ggml|gptq|awq|exl[23]|mlx|hqq|fp8|int[48]|imatrix|onnx|openvino|nf4|bnb|w\da\d+)\b[^.\n]{0,50}?\b(?:quant\w*|versions?|model files|models? files|conversions?|weights|export|files?|repo\w*|format\w*)\b[^.\n]{0,30}? (?:of|for|from)\b)|"
-    r"\bquanti[sz]ed (?:\w+ )?(?:versions?|variants?|cop(?:y|ies)|models?|weights|checkpoints?) (?:of|from|for)\b|\bquanti[sz](?:ations?|ing) of\b|\b(?:static|weighted|imatrix|llamacpp|llama\.cpp|exl2|gguf|dynamic|i1)[^.\n]{0,20} quants?\b|\bquants? (?:of|for|from)\b|"
-    r"\b(?:was|is|were|been|model) (?:\w+ )?(?:quanti[sz]ed|converted) (?:to|from|into|using|with|by|in|down)\b[^\n]{0,80}|\bconverted to (?:gguf|mlx|onnx|ggml|gptq|awq|exl2|openvino|coreml)\b|\bquanti[sz]ed (?:with|using|by|to)\b|\b[2-8][- ]?bit (?:\w+ )?(?:quanti[sz]\w+|gptq|awq|version)\b|"
-    r"\bthis repo(?:sitory)? contains (?:\w+ ){0,3}(?:gguf|gptq|awq|ggml|exl2|quanti[sz]ed)|量子化|量化(?:版|模型)|양자화|квантован|квантиз|quantisiert|quantifié|cuantizad|quantizzat|quantizad|(?:\A|\n)#{0,3} ?[\w. -]{2,60}[- ]+(?:gguf|gptq|awq|exl2)\s*\n|"
-    r"\b(?:awq|gptq|gguf|exl2|int[48]|fp8)\b \([^()\n]{0,60}\) of\b", re.IGNORECASE)
-_SAYS_TUNE = re.compile(
-    r"\bfine[\s-]?-?tun(?:ed|e|ing)\b|\bfinetun(?:ed|e|ing)\b|\b(?:instruction|instruct|chat|preference|domain|dpo|rl)[- ]tun(?:ed|ing)\b|\bmodel was trained 2x faster\b|\bwas trained using trl\b|\btrained with (?:\w+ )?(?:sft|dpo|orpo|grpo|kto|ppo|autotrain|axolotl|unsloth)\b|\bcontinu(?:ed|al|ous|ally)\w* (?:\w+-?)? ?(?:pre-?)?train|"
-    r"\bfurther (?:pre-?)?train|\bpost-train|微调|微調|精调|ファインチュー|파인튜닝|미세 ?조정|dooбуч|дообуч|файнтюн|feinabgestimm|feinjustier|affin[ée]|ajust(?:e fin|ado|ada)|afinad|fine-tun|addestrat|\btuned on\b|tinh chỉnh|追加学習|継続事前学習|\btrained on top of\b|\bmodel trained using autotrain\b|dilatih|"
-    r"\b(?:dpo|sft|orpo|grpo|rlhf)(?:'d)?[- ](?:trained|tuned|version)\b|\btraining (?:hyperparameters|procedure)\b|\bwe trained\b|\bafter (?:dpo|sft|orpo|kto)\b|ince ayar", re.IGNORECASE)
-_SAYS_ADAPTER = re.compile(
-    r"\b(?:this|these|the|a|an|contains?|is|are|only|provides?|released?)\b[^.\n]{0,50}\b(?:q?lora|dora|peft|ia3|adapter)\b (?:\w+ )?(?:adapters?|weights|model|checkpoint|module|for|of|trained|matrices|finetune of|fine-?tune of|file)\b|\b(?:lora|peft|qlora) (?:adapters?|weights|checkpoint)\b|\badapters? (?:only|weights|for|trained)\b|\badapter[- ]only\b|"
-    r"\bload(?:ed)? on top of\b|\bdelta weights\b|\blow-rank adapt|\blora (?:for|of) [A-Z`\[]|适配器|アダプタ|어댑터|LoRA ?(?:权重|模型|重み)|адаптер", re.IGNORECASE)
-_SAYS_MERGED_IN = re.compile(r"merged (?:back )?(?:in)?to (?:the )?(?:base|original|full|one)|(?:adapters?|lora|weights) (?:\w+ ){0,4}(?:been |were |was |is |are |and )?merged|merged (?:16|8|fp16|bf16|full|model|weights|adapter|version of the lora)|merge_and_unload\(\)\s*\n[^\n]{0,80}(?:save|push)|full (?:weights|fine-?tune|parameter)|full-parameter", re.IGNORECASE)
-_SAYS_MERGE = re.compile(
-    r"\bmerge of (?:pre-?trained|the following|two|three|several|\[|`|\*|[A-Z0-9])|\bis a merge\b|\bmodels? merged?\b[^.\n]{0,30}\b(?:using|with|via|method)\b|\bmergekit\b|\blazymergekit\b|\bmerge method\b|\bmerged using\b|\bslerp\b|\bfrankenmerge\b|\bfrankenmoe\b|\bdare[_ -]ties\b|\b(?:a|an|this|experimental) (?:\w+ )?(?:\w+ )?merge (?:of|between|using|model|with)\b|"
-    r"\bmodel (?:soup|blend)\b|\bmerging (?:of )?(?:two|three|several|\[|the following)\b|\bmerge between\b|合并模型|マージ(?:モデル|した)|병합", re.IGNORECASE)
-_SAYS_BASE = re.compile(
-    r"\b(?:pre-?)?trained (?:\w+ )?(?:entirely |completely )?from scratch\b|\bfrom[- ]scratch\b|\bpre-?trained (?:\w+ ){0,4}on (?:\w+ ){0,6}?[\d.,]+ ?(?:t|b|m|trillion|billion|million)\b ?(?:\w+ )?(?:tokens|words|characters)|\b(?:is|are) (?:a |an |the |our )?(?:\w+[ -]){0,4}(?:base|foundation|foundational|pre-?trained) (?:\w+ ){0,3}(?:model|transformer|llm)s?\b|"
-    r"\bpre-?trained (?:\w+ ){0,3}(?:model|transformer|encoder|decoder)\b|\bpretrained model on\b|\bbase (?:language )?model,? (?:not|without|and has not)\b|\bpretrain(?:ed|ing) (?:on|corpus|data)\b|从零|從頭|スクラッチ|ゼロから|フルスクラッチ|предобучен\w* с нуля|\bс нуля\b|entrenad\w+ desde cero|entraîné\w* (?:de zéro|from scratch)|von grund auf|"
-    r"事前学習モデル|预训练(?:语言)?模型|사전 ?학습", re.IGNORECASE)
-_STRONG_BASE = re.compile(r"from[- ]scratch|从零|スクラッチ|с нуля|desde cero|de zéro|von grund auf|처음부터|pre-?trained (?:\w+ ){0,4}on (?:\w+ ){0,6}?[\d.,]+ ?(?:t|b|m|trillion|billion|million)\b|is (?:a |an |the |our )(?:\w+[ -]){0,4}(?:base|foundation|foundational) (?:\w+ ){0,2}(?:model|llm)", re.IGNORECASE)
-_NOT_SCRATCH = re.compile(r"(?:rather than|instead of|not|without|unlike|than|versus|vs\.?|avoid\w*|compared (?:to|with)) (?:\w+ ){0,3}\Z", re.IGNORECASE)
-_ORIGINAL = re.compile(r"^#{0,6}\W*original (?:model )?(?:card|readme)|^#{1,6}.{0,40}original.{0,20}(?:model card|readme)", re.IGNORECASE | re.MULTILINE)
+# Sentences on what this repository is, searched in small letters; the stems decide whether a pattern is tried at all.
+_SAYS: tuple[tuple[str, tuple[str, ...], re.Pattern[str]], ...] = tuple((name, tuple(stems.split("|")), re.compile(pattern)) for name, stems, pattern in (
+    (QUANTIZED, "quant|gguf|ggml|gptq|awq|exl2|exl3|-bit|mlx|onnx|openvino|fp8|int8|int4|量化|量子化|양자화|квант|cuantiz",
+     r"\b(?:gguf|ggml|gptq|awq|exl[23]|mlx|hqq|fp8|int[48]|imatrix|onnx|openvino|nf4|bnb|w\da\d+)\b[^.\n]{0,50}?\b(?:quant\w*|versions?|model files|models? files|conversions?|weights|export|files?|repo\w*|format\w*)\b[^.\n]{0,30}? (?:of|for|from)\b(?! (?:this|our|it|these|both)\b)|"
+     r"\bquanti[sz]ed\b\W{1,3}(?:\w+ ){0,2}(?:versions?|variants?|cop(?:y|ies)|models?|weights|checkpoints?)\b[^.\n]{0,30} (?:of|from|for)\b(?! (?:this|our|it|these|both)\b)|\bquanti[sz](?:ations?|ing) of\b|\b(?:static|weighted|imatrix|llamacpp|llama\.cpp|exl2|gguf|dynamic|i1)[^.\n]{0,20} quants?\b|\bquants? (?:of|for|from)\b|"
+     r"\b(?:was|is|were|been|model) (?:\w+ )?(?:quanti[sz]ed|converted) (?:to|from|into|using|with|by|in|down)\b|\b(?:converted|exported) to (?:the )?(?:gguf|mlx|onnx|ggml|gptq|awq|exl2|openvino|coreml)\b|\bquanti[sz]ed (?:with|using|by|to)\b|\b[2-8][- ]?bit (?:\w+ )?(?:quanti[sz]\w+|gptq|awq|version)\b|"
+     r"\bthis repo(?:sitory)? contains (?:\w+ ){0,3}(?:gguf|gptq|awq|ggml|exl2|quanti[sz]ed)|量子化(?:した|版|モデル|された)|量化(?:版|模型|后)|양자화(?:한|된|버전| 버전| 모델)|квантован|квантиз|quantisiert|quantifié|cuantizad|quantizzat|quantizad|"
+     r"\b(?:awq|gptq|gguf|exl2|int[48]|fp8)\b \([^()\n]{0,60}\) of\b"),
+    (FINETUNE, "tun|train|微调|微調|精调|チュー|学習|튜닝|미세|дообуч|тюн|fein|affin|ajust|afin|addestrat|tinh chỉnh|dilatih|ince ayar|after |дообучен|entren|entraî|обуч|学习|训练",
+     r"\bfine[\s-]?-?tun(?:ed|e|es|ing)\b|\bfinetun(?:ed|e|ing)\b|\b(?:instruction|instruct|chat|preference|domain|dpo|rl)[- ]tun(?:ed|ing)\b|\bmodel was trained 2x faster\b|\bwas trained using trl\b|\btrained with (?:\w+ )?(?:sft|dpo|orpo|grpo|kto|ppo|autotrain|axolotl|unsloth)\b|\bcontinu(?:ed|al|ous|ally)\w* (?:\w+-?)? ?(?:pre-?)?train|"
+     r"\bfurther (?:pre-?)?train|\bpost-train|微调|微調|精调|ファインチュー|파인 ?튜닝|미세 ?조정|дообуч|файн-?тюн|feinabgestimm|feinjustier|\baffin[ée]|\bajust(?:e fin|ad[oa])|\bafinad|\baddestrat|\btuned on\b|\btuned (?:it|the)\b|tinh chỉnh|追加学習|継続事前学習|\btrained (?:\w+ )?on top of\b|\btrained using autotrain\b|\bdilatih|"
+     r"\b(?:dpo|sft|orpo|grpo|rlhf)(?:'d)?[- ](?:trained|tuned|version)\b|\btraining (?:hyperparameters|procedure)\b|\bafter (?:dpo|sft|orpo|kto)\b|ince ayar"),
+    (ADAPTER, "lora|adapter|peft|dora|delta|low-rank|适配|アダプタ|어댑터|адаптер|load",
+     r"\b(?:this|these|the|a|an|contains?|is|are|only|provides?|released?)\b[^.\n]{0,50}\b(?:q?lora|dora|peft|ia3|adapter)\b (?:\w+ )?(?:adapters?|weights|model|checkpoint|module|for|of|trained|matrices|finetune of|fine-?tune of|file)\b|\b(?:lora|peft|qlora) (?:adapters?|weights|checkpoint)\b|\badapters? (?:only|weights|for|trained)\b|\badapter[- ]only\b|"
+     r"\bload(?:ed)? on top of\b|\bdelta weights\b|\blow-rank adapt|\blora (?:for|of) (?:\w|`|\[)|适配器|アダプタ|어댑터|lora ?(?:权重|模型|重み|어댑터)|адаптер"),
+    (MERGE, "merg|slerp|soup|ties|blend|合并|マージ|병합|frankenm",
+     r"\bmerge of (?:pre-?trained|the following|two|three|several|\[|`|\*|\w+[-/\d])|\bis a merge\b|\bmodels? merged?\b[^.\n]{0,30}\b(?:using|with|via|method)\b|\bmergekit\b|\blazymergekit\b|\bmerge method\b|\bmerged using\b|\bslerp\b|\bfrankenmerge\b|\bfrankenmoe\b|\bdare[_ -]ties\b|\b(?:a|an|this|experimental) (?:\w+ )?(?:\w+ )?merge (?:of|between|using|model|with)\b|"
+     r"\bmodel (?:soup|blend)\b|\bmerging (?:of )?(?:two|three|several|\[|the following)\b|\bmerge between\b|合并模型|マージ(?:モデル|した)|병합 ?(?:한 )?모델|모델 ?병합|\bblend of\b"),
+    ("scratch", "scratch|从零|スクラッチ|нуля|cero|zéro|grund auf|처음부터|pre|token|foundation|base|trillion|billion",
+     r"\bfrom[- ]scratch\b|从零|スクラッチ|с нуля|desde cero|de zéro|von grund auf|처음부터|\bpre-?trained (?:\w+ ){0,4}on (?:\w+ ){0,6}?[\d.,]+ ?(?:t|b|m|trillion|billion|million)\b|\bis (?:a |an |the |our )(?:[\w.]+[ -]){0,4}(?:base|foundation|foundational) (?:\w+ ){0,2}(?:model|llm)|\btrained on [\d.,]+ ?(?:t|trillion|billion|b) tokens\b"),
+    (BASE, "pre|base|事前学習|预训练|사전|предобуч|foundation",
+     r"\b(?:is|are) (?:a |an |the |our )?(?:\w+[ -]){0,4}pre-?trained (?:\w+ ){0,3}(?:model|transformer|llm)s?\b|\bpre-?trained (?:\w+ ){0,3}(?:model|transformer|encoder|decoder)\b|\bpretrained model on\b|\bbase (?:language )?model,? (?:not|without|and has not)\b|\bpretrain(?:ed|ing) (?:on|corpus|data)\b|\bpre-?trained\b.{0,60}\b(?:corpus|wikipedia)\b|事前学習モデル|预训练(?:语言)?模型|사전 ?학습"),
+    ("made from", "base|based|built|основ|基于|基於|ベース|기반|basiert|basé|basad|basead|basat|initiali|version of|利用|taban",
+     r"\bbased (?:up)?on\b|\bbase model\b|\bbuilt (?:up)?on\b|основан\w* на|на основе|基于|基於|ベース|기반|\bbasiert auf|\bbasée? sur|\bbasad[oa] en|\bbasead[oa] |\bbasat[oa] |\binitiali[sz]ed|\bversion of\b|を利用|tabanlı|\bwas trained on\b"),
+    ("merged in", "merged|full|merge_and",
+     r"merged (?:back )?(?:in)?to (?:the )?(?:base|original|full|one)|(?:adapters?|lora|weights) (?:\w+ ){0,4}(?:been |were |was |is |are |and )?merged|merged (?:16|8|fp16|bf16|full|model|weights|adapter|version of the lora)|\bfull (?:weights|fine-?tune|parameter)|full-parameter"),
+    ("own training", "train|tun|дообуч|微调|チュー|튜닝",
+     r"trained 2x faster|finetuned from model|was trained using trl|training hyperparameters|generated automatically according to the information the trainer|\b(?:we|i) (?:have )?(?:fine-?tuned|trained)|fine-?tuned (?:\w+ )?(?:on|version of|from|for|with|using)"),
+))
+# What stands before such words when they speak of another thing.
+_NOT_SO = {
+    "scratch": re.compile(r"(?:rather than|instead of|not|without|unlike|than|versus|vs\.?|avoid\w*|compared (?:to|with)|against)\W{1,3}(?:\w+ ){0,3}\Z"),
+    FINETUNE: re.compile(r"(?:\bcan be|\bbe|\bto|\bfor|\bcould be|\bdownstream|specific|\bnot|n't|\bwithout|\bbefore|\bwhen|\bif|\byou|\bany|\byour|\bslm|\bother|in need of|require\w*|need\w*)\W{1,3}(?:(?:be|been|further|easily|efficient|it|this|\w+-\w+)\W)?\Z"),
+    QUANTIZED: re.compile(r"(?:available|you (?:can|may)|\bif you|would like|\bsee\b|\bother|\balso|find|looking|provided? by|thanks|\bwant|links?\b|here\b|can be|could be|\bbe\b|you'd)[^.\n]{0,50}\Z"),
+}
 _HEAD = 6_000
 """Characters of the body in which a card says what it is."""
 
 
 def read_kind(record: ModelRecord) -> Answer:
     """finetune, adapter, merge, quantized or base; what else speaks for another kind is a rival."""
-    found = [*_formal(record), *_by_tags(record), *_by_files(record), *_by_name(record), *_by_text(record)]
-    return ranked(_settled(found, record))
-
-
-def original_card_at(card: Card) -> int:
-    """The line on which a copy of the original model's card begins, 0 when there is none."""
-    found = _ORIGINAL.search(card.body) if "riginal" in card.body or "RIGINAL" in card.body else None
-    return card.start + card.body.count("\n", 0, found.start()) if found else 0
+    words = _words(record.card)
+    return ranked(_settled([*_formal(record), *_by_tags(record), *_by_files(record), *_by_name(record), *_by_text(record, words)], words))
 
 
 def _formal(record: ModelRecord) -> Iterator[Candidate]:
@@ -138,64 +143,62 @@ def _by_name(record: ModelRecord) -> Iterator[Candidate]:
                 yield _said(kind, confidence, Evidence("name", name))
 
 
-def _by_text(record: ModelRecord) -> Iterator[Candidate]:
-    card = record.card
-    recipe = merge_recipe(card)
+def _by_text(record: ModelRecord, words: Mapping[str, Evidence]) -> Iterator[Candidate]:
+    recipe = merge_recipe(record.card)
     if recipe is not None:
         yield _said(MERGE, 0.9, recipe.evidence)
-    copied = original_card_at(card)
-    body = card.body if not copied else "\n".join(card.lines[card.start - 1 : copied - 1])
-    head = body[:_HEAD]
-    for pattern, kind, confidence in ((_SAYS_QUANT, QUANTIZED, 0.8), (_SAYS_ADAPTER, ADAPTER, 0.72), (_SAYS_MERGE, MERGE, 0.78), (_SAYS_TUNE, FINETUNE, 0.76)):
-        found = pattern.search(head)
-        if found:
-            yield _said(kind, confidence, _at(card, found))
-    scratch = next((one for one in _STRONG_BASE.finditer(head) if not _NOT_SCRATCH.search(head[: one.start()][-50:])), None)
-    if scratch is not None:
-        yield _said(BASE, 0.78, _at(card, scratch))
-    else:
-        weak = _SAYS_BASE.search(head)
-        if weak and not _STRONG_BASE.search(weak.group()):
-            yield _said(BASE, 0.55, _at(card, weak))
+    for kind, confidence in ((QUANTIZED, 0.8), (ADAPTER, 0.72), (MERGE, 0.78), (FINETUNE, 0.76), (BASE, 0.55)):
+        if kind in words:
+            yield _said(kind, confidence, words[kind])
+    if "made from" in words:
+        yield _said(FINETUNE, 0.52, words["made from"], "it is said to be made from another model or data, not how")
+    if "scratch" in words:
+        yield _said(BASE, 0.78, words["scratch"])
 
 
-def _settled(found: list[Candidate], record: ModelRecord) -> list[Candidate]:
-    """The candidates after the rules that no single source knows: an adapter, a merge and a quantised copy are also tuned models; a fine-tune of a
-    packed model is no packed copy; a model with a base model is none."""
+def _words(card: Card) -> dict[str, Evidence]:
+    """Pattern -> the first place that has it, in what the card says before a copy of another model's card."""
+    found: dict[str, Evidence] = {}
+    length = 0
+    for block in card.blocks:
+        if block.kind == "heading" and is_original_card(block.text):
+            break
+        if block.kind == "fence":
+            continue
+        low = block.text.replace("**", "").replace("`", "").lower() if len(block.text) < 5_000 else block.text[:5_000].lower()
+        for name, stems, pattern in _SAYS:
+            if name in found or (length > _HEAD and name != "own training"):
+                continue
+            for stem in stems:
+                if stem in low:
+                    not_so = _NOT_SO.get(name)
+                    hit = next((one for one in pattern.finditer(low) if not_so is None or not not_so.search(low[max(0, one.start() - 60) : one.start()])), None)
+                    if hit:
+                        line = min(block.line + low.count("\n", 0, hit.start()), block.end)
+                        found[name] = Evidence("card text", card.quote(line), card.file, line)
+                    break
+        length += len(low)
+    return found
+
+
+def _settled(found: list[Candidate], words: Mapping[str, Evidence]) -> list[Candidate]:
+    """The candidates after the rules that no single source knows: an adapter, a merge and a quantised copy are also tuned models, so that the
+    narrower word wins; and a fine-tune that ships packed files, or sits on a packed model, is no packed copy."""
     said = {kind: max((one.confidence for one in found if one.value == kind), default=0.0) for kind in (FINETUNE, ADAPTER, MERGE, QUANTIZED, BASE)}
-    trained = any(one.value == FINETUNE and any(entry.kind == "card text" for entry in one.evidence) for one in found)
-    # Whoever says it only by a tag, a file or a library's name may as well ship such files beside a model that was trained here.
-    packed_words = any(one.value == QUANTIZED and any(entry.kind == "card text" or entry.quote.startswith("quantized_by") for entry in one.evidence) for one in found)
-    named_packed = any(one.value == QUANTIZED and any(entry.kind == "name" for entry in one.evidence) for one in found)
+    trained_here = "own training" in words
+    named_packed = any(one.value == QUANTIZED and one.evidence[0].kind == "name" for one in found)
     limits: dict[str, float] = {}
-    if said[QUANTIZED] < 0.9 and trained and not packed_words and (_own_training(record) or not named_packed):
-        limits[QUANTIZED] = 0.45
-    if packed_words and (named_packed or not _own_training(record)) or said[QUANTIZED] >= 0.9 or (named_packed and limits.get(QUANTIZED) is None):
-        limits |= {FINETUNE: 0.48, MERGE: min(0.6, said[QUANTIZED] - 0.05), ADAPTER: 0.48 if said[ADAPTER] < 0.9 else 0.6, BASE: 0.45}
-    elif said[ADAPTER] >= 0.6 and not (said[ADAPTER] < 0.9 and _SAYS_MERGED_IN.search(record.card.body[:_HEAD])):
-        limits |= {FINETUNE: min(0.6, said[ADAPTER] - 0.05), BASE: 0.45, MERGE: said[MERGE] if said[MERGE] >= 0.9 and said[ADAPTER] < 0.9 else 0.45}
-    elif said[ADAPTER] and said[ADAPTER] < 0.9:
-        limits[ADAPTER] = 0.45
-    if said[MERGE] >= 0.78 and QUANTIZED not in limits and MERGE not in limits:
-        limits |= {FINETUNE: min(0.6, said[MERGE] - 0.05), BASE: 0.4}
-    elif MERGE not in limits and said[FINETUNE] > 0.7:
-        limits[MERGE] = 0.45
-    if said[FINETUNE] >= 0.6 and said[FINETUNE] > said[BASE] - 0.15 or said[FINETUNE] >= 0.55 and said[BASE] <= 0.6:
-        limits.setdefault(BASE, 0.45)
-    elif said[BASE] >= 0.7:
-        limits.setdefault(FINETUNE, 0.5)
+    if said[QUANTIZED] >= 0.9 or (QUANTIZED in words and (named_packed or not trained_here)) or (said[QUANTIZED] and not trained_here and FINETUNE not in words) \
+            or (said[QUANTIZED] >= 0.74 and not trained_here):
+        limits = {FINETUNE: 0.48, MERGE: 0.48, ADAPTER: 0.48, BASE: 0.45} if said[ADAPTER] < 0.9 else {FINETUNE: 0.48, QUANTIZED: 0.48}
+    elif said[ADAPTER] >= 0.9 or (said[ADAPTER] >= 0.6 and "merged in" not in words and said[MERGE] < 0.9):
+        limits = {FINETUNE: min(0.6, said[ADAPTER] - 0.05), BASE: 0.45, MERGE: 0.45, QUANTIZED: 0.45}
+    elif said[MERGE] >= 0.78:
+        limits = {FINETUNE: 0.6, BASE: 0.4, ADAPTER: 0.45, QUANTIZED: 0.45}
+    elif said[FINETUNE]:
+        limits = {QUANTIZED: 0.45, ADAPTER: 0.45, MERGE: 0.45 if said[FINETUNE] > 0.7 else 0.5}
+        limits |= {BASE: 0.45} if said[FINETUNE] >= said[BASE] - 0.15 else {FINETUNE: 0.5}
     return [Candidate(one.value, round(min(one.confidence, limits.get(one.value, 1.0)), 3), one.evidence, one.note) for one in found]
-
-
-_OWN_TRAINING = re.compile(r"trained 2x faster|finetuned from model|was trained using trl|training hyperparameters|generated automatically according to the information the trainer|"
-                           r"\b(?:we|i) (?:have )?(?:fine-?tuned|trained)|fine-?tuned (?:\w+ )?(?:on|version of|from|for|with|using)", re.IGNORECASE)
-
-
-def _own_training(record: ModelRecord) -> bool:
-    """Whether the card tells of a training that was done for this repository, before any copy of another card."""
-    copied = original_card_at(record.card)
-    body = record.card.body if not copied else "\n".join(record.card.lines[record.card.start - 1 : copied - 1])
-    return _OWN_TRAINING.search(body) is not None
 
 
 def _said(kind: str, confidence: float, evidence: Evidence, note: str = "") -> Candidate:
@@ -205,8 +208,3 @@ def _said(kind: str, confidence: float, evidence: Evidence, note: str = "") -> C
 def _meta(card: Card, *path: str | int) -> Evidence:
     line = card.line(*path) or card.line(path[0])
     return Evidence("card metadata", card.quote(line), card.file, line)
-
-
-def _at(card: Card, found: re.Match[str]) -> Evidence:
-    line = card.start + card.body.count("\n", 0, found.start() + len(found.group()) - len(found.group().lstrip()))
-    return Evidence("card text", card.quote(line), card.file, line)
