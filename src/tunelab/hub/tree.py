@@ -131,7 +131,7 @@ class _Climb:
         named = _named(record, sheet)
         stated = {_key(one.name) for one in named}
         self.notes.extend(f"{record.name}: {one.value} is named as well ({one.evidence[0].place if one.evidence else 'no place'}), less surely."
-                          for one in sheet.base_model.candidates if _HINT <= one.confidence and _key(one.value) not in stated)
+                          for one in sheet.base_model.candidates if one.confidence >= _HINT and _key(one.value) not in stated)
         if len(named) > MOST_PARENTS:
             self.notes.append(f"{record.name} has {len(named)} parents; {MOST_PARENTS} of them are shown.")
         return tuple(self._followed(one, below, depth) for one in named[:MOST_PARENTS])

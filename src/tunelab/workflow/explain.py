@@ -11,7 +11,7 @@ from tunelab.planning.changes import SilentChange, silent_changes
 from tunelab.planning.explain import Explanation, explain_key
 from tunelab.planning.explain import explain as explain_config
 from tunelab.planning.steps import StepPlan
-from tunelab.workflow.opening import Opened, load_data, open_config
+from tunelab.workflow.opening import Opened, load_data, open_config, open_text
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +34,13 @@ def explain(config: str, keys: tuple[str, ...] = ()) -> Explained:
     found = explain_config(opened.config, opened.machine, opened.shapes, _steps(opened), keys)
     changes = () if keys else silent_changes(opened.config, opened.machine)
     return Explained(config, found, opened.findings, bool(keys), changes)
+
+
+def explain_text(name: str, text: str) -> Explained:
+    """Explain a config that is at hand as text only, such as one on a model card; `name` is what findings call it. It is somebody else's, so
+    that no model and no data that it names is looked for. Raises ConfigError."""
+    opened = open_text(name, text)
+    return Explained(name, explain_config(opened.config, opened.machine, None), opened.findings, False)
 
 
 def _steps(opened: Opened) -> StepPlan | None:

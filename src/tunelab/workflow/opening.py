@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tunelab.config import Config, Finding, Severity, read_config
-from tunelab.config.config import config_error
+from tunelab.config.config import Reading, config_error, read_values
 from tunelab.config.finding import errors_of, stops_of
 from tunelab.config.selection import without_ignored
-from tunelab.config.source import Source
+from tunelab.config.source import Source, parse_source
 from tunelab.errors import ModelError
 from tunelab.facts.dataset import DataFacts
 from tunelab.facts.machine import Machine, read_machine
@@ -78,7 +78,19 @@ def open_config(path: str, *, network: bool = False, machine: Machine | None = N
     machine = machine or read_machine()
     taken = stand_ins(reading.config, machine) if allow_stand_ins else ()
     config = with_stand_ins(reading.config, taken)
-    model, shapes, about_model = _look_at_model(config, network)
+    return _judged(reading, config, machine, _look_at_model(config, network), taken)
+
+
+def open_text(path: str, text: str) -> Opened:
+    """Read and judge a config that somebody else has written, such as one on a model card: no model or data that it names is looked for.
+    `path` only names the text."""
+    reading = read_values(*parse_source(Path(path), text))
+    return _judged(reading, reading.config, read_machine(), (None, None, []), ())
+
+
+def _judged(reading: Reading, config: Config, machine: Machine, looked: tuple[ModelFolder | None, ModelShapes | None, list[Finding]],
+            taken: tuple[StandIn, ...]) -> Opened:
+    model, shapes, about_model = looked
     wrong = {finding.key for finding in reading.findings if finding.code in _NO_VALUE}  # a default stands there: no rule has anything to say about it
     by_rules = [finding for finding in (*about_model, *said(config, taken), *check_rules(config, machine, shapes)) if finding.key not in wrong]
     findings = sorted((*reading.findings, *by_rules), key=lambda one: (one.line or 0, one.code))
