@@ -1,16 +1,274 @@
-"""What it was fine-tuned for, in the vocabulary of `hub.tasks`."""
+"""What it was fine-tuned for, in the vocabulary of `hub.tasks`.
+
+Each place that speaks for a task is a witness; `evidence.ranked` joins them. Then a narrower task outweighs the broader one of which it is a
+sort: "text-generation" on a model whose name says "coder" is code generation.
+"""
 
 from __future__ import annotations
 
-from tunelab.hub.evidence import NOT_STATED, Answer
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
+from functools import cache
+
+from tunelab.hub.card import Card
+from tunelab.hub.evidence import NOT_STATED, Answer, Candidate, Evidence, ranked
+from tunelab.hub.fields.task_text import text_candidates
 from tunelab.hub.record import ModelRecord
+from tunelab.hub.tasks import broader_than, tasks
+
+_GENERAL = {"text-generation": 0.6, "text2text-generation": 0.52, "text-classification": 0.66, "feature-extraction": 0.66, "fill-mask": 0.8, "conversational": 0.82,
+            "text-ranking": 0.85, "image-feature-extraction": 0.6, "any-to-any": 0.7, "token-classification": 0.88}
+_SPECIFIC = 0.93
+# Task names of model-index and Trainer that are not the Hub's pipeline tags.
+_ALSO = {"causal-language-modeling": "text-generation", "sequence-to-sequence-language-modeling": "text-generation", "masked-language-modeling": "masked-language-model", "text-to-text-generation": "text-generation",
+         "speech-recognition": "speech-recognition", "sentence-embedding": "embeddings", "semantic-similarity": "embeddings", "retrieval": "embeddings", "sts": "embeddings", "reranking": "reranking", "classification": "text-classification",
+         "natural-language-inference": "text-classification", "sentiment-analysis": "sentiment", "named-entity-recognition": "named-entity-recognition", "ner": "named-entity-recognition", "summarization": "summarization", "code-generation": "code-generation"}
+_WEAK_TAGS = {"code": 0.4, "alpaca": 0.5, "vicuna": 0.5, "conversational": 0.5, "text-generation": 0.5, "text2text-generation": 0.4, "rm": 0.5, "tools": 0.4, "functions": 0.4, "whisper": 0.5, "dolly": 0.45, "music": 0.3, "text-classification": 0.6,
+              "feature-extraction": 0.5, "sentence-transformers": 0.55, "clip": 0.4, "nli": 0.5, "classification": 0.5, "imdb": 0.5, "sst2": 0.5, "helpful": 0.4, "multimodal": 0.4, "text-embeddings-inference": 0.3, "math": 0.5, "python-code": 0.5,
+              "fill-mask": 0.6, "robotics": 0.4, "qa": 0.55, "character": 0.4, "vit": 0.4, "timm": 0.4, "diffusers-training": 0.5, "marian": 0.5, "rlhf": 0.45, "sharegpt": 0.45, "chatgpt": 0.35, "base": 0.3}
+_BASE_HINTS = frozenset({"chat", "code-generation", "math", "translation", "speech-recognition", "text-to-speech", "image-text", "text-to-image", "embeddings", "roleplay", "image-classification", "summarization"})
+_SPLIT = re.compile(r"[^\w]+|_")
+_CLASSES = re.compile(r"\b(?:Auto|TF|Flax|ORT|OV|Distil|Bert|Roberta|XLMRoberta|Deberta\w{0,3}|Albert|Electra|T5|MT5|Bart|MBart|Peft|Camembert|Llama|Qwen2|GPT2)\w{0,20}For\w+|\b(?:MarianMT|Pegasus|M2M100|Nllb|Whisper|SpeechT5|StableDiffusion\w*|DiffusionPipeline|"
+                      r"SentenceTransformer|CrossEncoder|SetFitModel|FluxPipeline|Vits|Llava|Blip|VisionEncoderDecoder|SpanMarkerModel|GLiNER|Musicgen)\w*")
+_PIPELINE = re.compile(r"pipeline\(\s*(?:task\s*=\s*)?[\"']([\w-]+)[\"']")
+_CLASS_TASKS = (("ForSequenceClassification", "text-classification", 0.5), ("ForTokenClassification", "named-entity-recognition", 0.6), ("ForQuestionAnswering", "question-answering", 0.6), ("ForMaskedLM", "masked-language-model", 0.5),
+                ("ForCTC", "speech-recognition", 0.6), ("ForImageClassification", "image-classification", 0.6), ("ForObjectDetection", "object-detection", 0.6), ("ForSpeechSeq2Seq", "speech-recognition", 0.6),
+                ("ForSemanticSegmentation", "image-segmentation", 0.6), ("ForVision2Seq", "image-text", 0.5), ("ForImageTextToText", "image-text", 0.55), ("ForAudioClassification", "audio-classification", 0.6),
+                ("ForCausalLM", "text-generation", 0.4), ("ForSeq2SeqLM", "text-generation", 0.25), ("ForConditionalGeneration", "text-generation", 0.2), ("MarianMT", "translation", 0.6), ("M2M100", "translation", 0.5),
+                ("Nllb", "translation", 0.5), ("Whisper", "speech-recognition", 0.6), ("SpeechT5", "text-to-speech", 0.5), ("Vits", "text-to-speech", 0.5), ("StableDiffusion", "text-to-image", 0.6), ("DiffusionPipeline", "text-to-image", 0.55),
+                ("FluxPipeline", "text-to-image", 0.6), ("SentenceTransformer", "embeddings", 0.5), ("CrossEncoder", "reranking", 0.5), ("SetFitModel", "text-classification", 0.6), ("Llava", "image-text", 0.55), ("Blip", "image-text", 0.5),
+                ("VisionEncoderDecoder", "image-text", 0.5), ("SpanMarker", "named-entity-recognition", 0.6), ("GLiNER", "named-entity-recognition", 0.6), ("Musicgen", "text-to-audio", 0.6), ("ForRewardModel", "reward-model", 0.7),
+                ("RewardModel", "reward-model", 0.7), ("Pegasus", "summarization", 0.4))
+_TEMPLATES = ("### instruction", "[inst]", "<|im_start|>", "### human", "<|user|>", "<start_of_turn>", "### assistant", "assistant:", "<|start_header_id|>", "### response", "[|human|]", "human:", "<human>", "### user", "### 指示", "### input")
 
 
-def read_task(record: ModelRecord) -> Answer:
-    """The task; rivals follow."""
-    return task_candidates(record)
+def read_task(record: ModelRecord, kind: Answer = NOT_STATED, datasets: Answer = NOT_STATED) -> Answer:
+    """The task; rivals follow. `kind` and `datasets`: what was read of them already (a base model is no assistant; data tell what for)."""
+    return task_candidates(record, kind, datasets)
 
 
-def task_candidates(record: ModelRecord) -> Answer:
+def task_candidates(record: ModelRecord, kind: Answer = NOT_STATED, datasets: Answer = NOT_STATED) -> Answer:
     """Every task that something in the record speaks for, the surest first; without a card, from tags, name and pipeline tag alone."""
-    return NOT_STATED
+    names = [(one.value, one.evidence[0], one.confidence) for one in datasets.stated] or list(_named_data(record))
+    witnesses = [*_by_pipeline(record), *_by_tags(record), *_by_name(record, kind.value), *_by_data(names), *_by_config(record), *_by_code(record.card),
+                 *_by_metrics(record.card), *text_candidates(record.card)]
+    return _settled(ranked(witnesses), kind.value)
+
+
+def _settled(answer: Answer, kind: str | None) -> Answer:
+    """A narrower task that is stated outweighs the broader ones of which it is a sort."""
+    sure = {one.value: one.confidence for one in answer.candidates}
+    if kind == "base":
+        for name in sure:
+            if name not in ("text-generation", "masked-language-model") and broader_than(name):
+                sure[name] *= 0.7 if name != "chat" else 0.5
+    for name in sorted(sure, key=lambda one: -len(broader_than(one))):
+        for broader in broader_than(name):
+            if broader in sure and sure[name] >= (0.5 if broader in ("text-generation", "text-classification") else 0.58):
+                sure[broader] = min(sure[broader], sure[name] - 0.02)
+    changed = [replace(one, confidence=round(max(sure[one.value], 0.0), 3)) for one in answer.candidates]
+    return Answer(tuple(sorted(changed, key=lambda one: -one.confidence)))
+
+
+def _meta(card: Card, key: str, *path: str | int) -> Evidence:
+    line = card.line(key, *path) or card.line(key)
+    return Evidence("card metadata", card.quote(line) or key, card.file, line)
+
+
+def _by_pipeline(record: ModelRecord) -> Iterator[Candidate]:
+    card = record.card
+    said = [(value, _meta(card, *path), 1.0) for value, path in card.strings("pipeline_tag")]  # type: ignore[misc]
+    said += [(value, _meta(card, *path), 0.9) for value, path in card.strings("task", "tasks", "task_categories", "task_ids")]  # type: ignore[misc]
+    if record.pipeline_tag:
+        said.append((record.pipeline_tag, Evidence("tag", record.pipeline_tag), 0.97))
+    for value, evidence, factor in said:
+        name = _hub_name(value)
+        task = by_pipeline_tag().get(name)
+        if task:
+            yield Candidate(task, round(_GENERAL.get(name, _SPECIFIC) * factor, 3), (evidence,))
+    yield from _by_index(card)
+
+
+def _by_index(card: Card) -> Iterator[Candidate]:
+    """model-index: the types of the tasks that it was measured on."""
+    index = card.front.get("model-index")
+    results = [one for entry in (index if isinstance(index, list) else ())[:5] if isinstance(entry, Mapping) and isinstance(entry.get("results"), list) for one in entry["results"][:40]]
+    found: dict[str, None] = {}
+    for result in results:
+        task = result.get("task") if isinstance(result, Mapping) else None
+        for value in ((task.get("type"), task.get("name")) if isinstance(task, Mapping) else (task,)):
+            name = by_pipeline_tag().get(_hub_name(value)) if isinstance(value, str) else None
+            if name:
+                found[name] = None
+                break
+    for name in found:
+        general = name in ("text-generation", "text-classification", "embeddings")
+        yield Candidate(name, (0.5 if general else 0.62) * (1.0 if len(found) == 1 else 0.6), (_meta(card, "model-index"),))
+
+
+def _hub_name(value: str) -> str:
+    return re.sub(r"[\s_]+", "-", value.strip().lower())
+
+
+@cache
+def by_pipeline_tag() -> Mapping[str, str]:
+    """The Hub's pipeline tags, and Trainer's names of tasks -> the task."""
+    return _ALSO | {tag: task.name for task in tasks().values() for tag in task.means} | {name: name for name in tasks()}
+
+
+@cache
+def _by_tag() -> Mapping[str, str]:
+    return {re.sub(r"[\s_]+", "-", tag): task.name for task in tasks().values() for tag in task.tags}
+
+
+def _by_tags(record: ModelRecord) -> Iterator[Candidate]:
+    tags = [(value, _meta(record.card, *path)) for value, path in record.card.strings("tags")]  # type: ignore[misc]
+    tags += [(value, Evidence("tag", value)) for value in record.tags]
+    for value, evidence in tags[:200]:
+        name = _hub_name(value)
+        task = _by_tag().get(name)
+        if task:
+            yield Candidate(task, _WEAK_TAGS.get(name, 0.66), (evidence,))
+
+
+@cache
+def _hints() -> tuple[tuple[str, str, str], ...]:
+    """(what is looked for in "-name-in-parts-", the task, the hint)."""
+    found = []
+    for task in tasks().values():
+        for hint in task.name_hints:
+            begin, end = hint.startswith("*"), hint.endswith("*")
+            found.append((("" if begin else "-") + hint.strip("*") + ("" if end else "-"), task.name, hint))
+    return tuple(found)
+
+
+def hinted(name: str) -> list[str]:
+    """The tasks at which the parts of a model's name hint, without those that are only broader ones."""
+    parts = f"-{re.sub(r'[^0-9a-z]+', '-', name.rpartition('/')[2].lower()).strip('-')}-"
+    found = dict.fromkeys(task for look, task, _ in _hints() if look in parts)
+    general = {one for task in found for one in broader_than(task)}
+    return [task for task in found if task not in general]
+
+
+def _by_name(record: ModelRecord, kind: str | None) -> Iterator[Candidate]:
+    for name in (record.name, *_other_names(record.card)):
+        for task in hinted(name):
+            yield Candidate(task, 0.62, (Evidence("name", name),))
+    for name, evidence in _bases(record):
+        for task in hinted(name):
+            if kind in ("quantized", "merge"):
+                yield Candidate(task, 0.6, (evidence,))
+            elif task in _BASE_HINTS:
+                yield Candidate(task, 0.52 if task == "chat" else 0.45, (evidence,))
+
+
+def _other_names(card: Card) -> Iterator[str]:
+    index = card.front.get("model-index")
+    for entry in (index if isinstance(index, list) else ())[:2]:
+        if isinstance(entry, Mapping) and isinstance(entry.get("name"), str):
+            yield entry["name"][:120]
+    for value, _ in card.strings("model_name"):
+        yield value[:120]
+
+
+def _bases(record: ModelRecord) -> Iterator[tuple[str, Evidence]]:
+    for value, path in record.card.strings("base_model"):
+        yield value[:120], _meta(record.card, *path)  # type: ignore[misc]
+    for _, value in record.parents:
+        yield value, Evidence("model tree", value)
+    base = record.adapter.get("base_model_name_or_path")
+    if isinstance(base, str) and base:
+        yield base[:120], Evidence("adapter_config.json", f"base_model_name_or_path: {base}", "adapter_config.json")
+
+
+def _named_data(record: ModelRecord) -> Iterator[tuple[str, Evidence, float]]:
+    for value, path in record.card.strings("datasets"):
+        yield value, _meta(record.card, *path), 0.9  # type: ignore[misc]
+    for tag in record.tags:
+        if tag.startswith("dataset:"):
+            yield tag[8:], Evidence("tag", tag), 0.9
+
+
+@cache
+def _data_stems() -> tuple[tuple[str, str], ...]:
+    return tuple((re.sub(r"[^0-9a-z]+", "", stem), task.name) for task in tasks().values() for stem in task.datasets)
+
+
+def tasks_of_data(name: str) -> list[str]:
+    """The tasks that a data set of this name is made for, without those that are only broader ones."""
+    low = name.lower()
+    parts = set(re.split(r"[^0-9a-z]+", low))
+    squeezed = re.sub(r"[^0-9a-z]+", "", low.rpartition("/")[2])
+    found = dict.fromkeys(task for stem, task in _data_stems() if (stem in squeezed if len(stem) > 4 else stem in parts))
+    general = {one for task in found for one in broader_than(task)}
+    return [task for task in found if task not in general]
+
+
+def _by_data(names: Iterable[tuple[str, Evidence, float]]) -> Iterator[Candidate]:
+    """The data's tasks: one task's data sets say it, a mixture says that it is an assistant."""
+    said: dict[str, list[Evidence]] = {}
+    known = 0
+    for name, evidence, _ in list(names)[:60]:
+        found = tasks_of_data(name)
+        known += bool(found)
+        for task in found[:2]:
+            said.setdefault(task, []).append(evidence)
+    for task, evidence in said.items():
+        share = len(evidence) / known
+        yield Candidate(task, round(0.56 * (share if task != "chat" else max(share, 0.8 if known > 3 else 0.0)), 3), tuple(evidence[:5]))
+
+
+def _by_config(record: ModelRecord) -> Iterator[Candidate]:
+    architectures = record.config.get("architectures")
+    for name in (architectures if isinstance(architectures, list) else ())[:3]:
+        if isinstance(name, str):
+            evidence = Evidence("config.json", f"architectures: {name}", "config.json")
+            yield from (Candidate(task, min(0.75, weight + 0.15), (evidence,)) for part, task, weight in _CLASS_TASKS if part in name)
+    labels = record.config.get("id2label")
+    if isinstance(labels, Mapping) and 2 <= len(labels) < 40:
+        words = {str(one).lower() for one in labels.values()}
+        if words & {"positive", "negative", "pos", "neg", "joy", "anger", "5 stars", "positiv", "positif"}:
+            yield Candidate("sentiment", 0.7, (Evidence("config.json", f"id2label: {', '.join(sorted(words))}", "config.json"),))
+    if record.adapter.get("task_type") in ("SEQ_CLS", "TOKEN_CLS", "QUESTION_ANS", "FEATURE_EXTRACTION"):
+        task = {"SEQ_CLS": "text-classification", "TOKEN_CLS": "named-entity-recognition", "QUESTION_ANS": "question-answering", "FEATURE_EXTRACTION": "embeddings"}[record.adapter["task_type"]]
+        yield Candidate(task, 0.7, (Evidence("adapter_config.json", f"task_type: {record.adapter['task_type']}", "adapter_config.json"),))
+
+
+def _by_code(card: Card) -> Iterator[Candidate]:
+    """Usage code: the classes that it loads the model with, the pipeline it makes; a prompt template."""
+    pipelines = by_pipeline_tag() | {"sentiment-analysis": "sentiment", "ner": "named-entity-recognition"}
+    for block in card.blocks:
+        if block.kind != "fence" or not block.text:
+            continue
+        text = block.text[:6000]
+        for found in _PIPELINE.finditer(text):
+            task = pipelines.get(found.group(1)) or ("translation" if found.group(1).startswith("translation_") else None)
+            if task:
+                yield Candidate(task, 0.42 if task in ("text-generation", "text-classification") else 0.58, (_at(card, block, found.start(), text),))
+        for found in _CLASSES.finditer(text):
+            for part, task, weight in _CLASS_TASKS:
+                if part in found.group():
+                    yield Candidate(task, weight * 0.85, (_at(card, block, found.start(), text),))
+        low = text.lower()
+        place = next((low.find(mark) for mark in _TEMPLATES if mark in low), -1)
+        if place >= 0:
+            yield Candidate("chat", 0.45, (_at(card, block, place, text),))
+
+
+def _at(card: Card, block: object, place: int, text: str) -> Evidence:
+    line = block.line + text.count("\n", 0, place)  # type: ignore[attr-defined]
+    line += 0 if card.quote(line) and text.split("\n")[text.count("\n", 0, place)].strip()[:20] in card.quote(line) else 1
+    return Evidence("card text", card.quote(line), card.file, line)
+
+
+@cache
+def _by_metric() -> Mapping[str, str]:
+    return {metric: task.name for task in tasks().values() for metric in task.metrics}
+
+
+def _by_metrics(card: Card) -> Iterator[Candidate]:
+    for value, path in card.strings("metrics"):
+        task = _by_metric().get(value.lower().strip())
+        if task:
+            yield Candidate(task, 0.25 if task in ("text-classification", "question-answering") else 0.34, (_meta(card, *path),))  # type: ignore[misc]

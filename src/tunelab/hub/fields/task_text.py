@@ -1,0 +1,120 @@
+"""What a card's text says of the task: its title, its first lines, "Task: ..." and the sentences on what it was tuned for."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cache
+
+from tunelab.hub.card import Block, Card, plain_text
+from tunelab.hub.evidence import Candidate, Evidence
+from tunelab.hub.tasks import broader_than, tasks
+
+LEAD = 1200
+"""Characters of running text at the head of a card in which it says what it is."""
+MAX_BLOCKS = 120
+TITLE, LABELLED, PURPOSE, FIRST = 0.6, 0.78, 0.56, 0.5
+_LATER = 0.42
+_PURPOSE = re.compile(
+    r"fine-? ?tun|finetun|trained (?:for|to|on|with|using|as)|designed|intended|optimi[sz]ed|speciali[sz]|purpose|can be used|used (?:for|to)|capable|aim|adapt|\bmodel for|\bmodel that|performs?\b|"
+    r"feinabgestimm|trainiert|entwickelt|affiné|entraîné|conçu|ajustad|entrenad|diseñad|treinad|ajustad|addestrat|обуч|дообуч|предназнач|微调|微調|训练|訓練|用于|用於|ファインチュー|学習|目的|파인튜닝|미세|학습|훈련|"
+    r"تدريب|ضبط|eğitil|ince ayar|tinh chỉnh|huấn luyện|dilatih|getraind|tränad|trenowan")
+_LABEL = re.compile(r"[^\w]{0,8}(?:(?:down-?stream |nlp |main |primary |fine-?tuning |training |target )?tasks?(?: type)?|problem type|model type|use[- ]case|purpose|objective|primary use|intended use|aufgabe|tâche|tarea|tarefa|задача|任务|任務|タスク|작업|태스크|görev)"
+                    r"\W{0,4}[:：|]\W{0,6}(?=\w)")
+_QUIET = re.compile(r"evaluat|benchmark|result|limitation|bias|citation|cite|acknowledg|related|licen[sc]e|compar|other models|changelog|news|environment|hardware|hyperparameter|framework|risk|out-of-scope|out of scope|how to|usage|"
+                    r"original model|credits|references|metrics|performance|training procedure|ethical|files|provided|quant|install|评测|评估|評価|평가|引用", re.IGNORECASE)
+_NOT_ITS = re.compile(r"\bnot (?:\w+ ){0,4}(?:for|intended|suitable|trained|fine-?tuned|be used|a)\b|\bisn't\b|outperform|unlike|compared (?:to|with)|\bcould be\b|can be (?:further )?fine-?tuned|to be fine-?tuned|future|should be fine|instead of|\bdownstream|out of scope")
+_SENTENCE = re.compile(r"(?<=[.!?])\s+|[。！？।]|\n")
+_TOKEN = re.compile(r"[a-z][a-z0-9;&]*")
+
+
+@dataclass(frozen=True, slots=True)
+class _Zone:
+    """A piece of text that counts; `line`: of the file; `weight`: how much a task's word in it says."""
+
+    text: str
+    line: int
+    weight: float
+
+
+def text_candidates(card: Card) -> list[Candidate]:
+    """Each task that the text speaks for, with the sentence that says it best."""
+    best: dict[str, tuple[float, _Zone]] = {}
+    again: dict[str, int] = {}
+    for zone in _zones(card):
+        said = words_in(zone.text.lower())
+        if not said:
+            continue
+        weight = zone.weight * (1.0 if len(said) < 3 else 0.7 if len(said) < 4 else 0.45)
+        for name in said:
+            again[name] = again.get(name, 0) + 1
+            if weight > best.get(name, (0.0, zone))[0]:
+                best[name] = (weight, zone)
+    return [Candidate(name, round(1 - (1 - weight) * 0.93 ** min(again[name] - 1, 5), 3), (Evidence("card text", zone.text, card.file, zone.line),))
+            for name, (weight, zone) in best.items()]
+
+
+def words_in(text: str) -> list[str]:
+    """The tasks that a text in small letters names, without those that are only the broader ones of another."""
+    found: dict[str, None] = {}
+    starts, others = _index()
+    for token in _TOKEN.finditer(text):
+        for phrase, task in starts.get(token.group()[:3], ()):
+            if text.startswith(phrase, token.start()):
+                found[task] = None
+    if not text.isascii():
+        for phrase, task in others:
+            if phrase in text:
+                found[task] = None
+    general = {one for name in found for one in broader_than(name)}
+    return [name for name in found if name not in general]
+
+
+@cache
+def _index() -> tuple[Mapping[str, list[tuple[str, str]]], list[tuple[str, str]]]:
+    """(first three letters -> ASCII phrases with their task, the other phrases)."""
+    starts: dict[str, list[tuple[str, str]]] = {}
+    others: list[tuple[str, str]] = []
+    for task in tasks().values():
+        for phrase in task.words:
+            if phrase[0].isascii() and phrase[0].isalpha():
+                starts.setdefault(phrase[:3], []).append((phrase, task.name))
+                if len(phrase) < 3:
+                    raise ValueError(f"{phrase}: a phrase needs three letters")
+            else:
+                others.append((phrase, task.name))
+    return starts, others
+
+
+def _zones(card: Card) -> Iterator[_Zone]:
+    lead, titles = LEAD, 0
+    for block in card.blocks[:MAX_BLOCKS]:
+        if block.kind == "fence" or (block.kind != "heading" and any(_QUIET.search(one) for one in block.headings[1:])):
+            continue
+        if block.kind == "heading":
+            if titles < 1 and block.info in ("1", "2", "3") and lead > 0:
+                titles += 1
+                yield _Zone(plain_text(block.text), block.line, TITLE)
+        elif block.kind == "table":
+            yield from (_Zone(": ".join(row), block.line, LABELLED) for row in block.rows[:30] if len(row) == 2 and _LABEL.match(": ".join(row).lower()))
+        else:
+            yield from _sentences(block, lead)
+            lead -= len(block.text)
+
+
+def _sentences(block: Block, lead: int) -> Iterator[_Zone]:
+    text = plain_text(block.text[:4000])
+    line, begin = block.line, 0
+    for stop in (*(found.end() for found in _SENTENCE.finditer(text)), len(text)):
+        sentence = text[begin:stop]
+        low = sentence.lower()
+        if len(low) > 3 and not _NOT_ITS.search(low):
+            if _LABEL.match(low):
+                yield _Zone(sentence, line, LABELLED)
+            elif _PURPOSE.search(low):
+                yield _Zone(sentence, line, PURPOSE if lead > 0 else _LATER)
+            elif lead > 0:
+                yield _Zone(sentence, line, FIRST if lead == LEAD and begin == 0 else 0.36)
+        line += sentence.count("\n")
+        begin = stop
