@@ -83,7 +83,8 @@ def adapter(llama: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def _render(messages: Sequence[dict[str, str]]) -> tuple[str, list[int]]:
+def _render(prompt: Prompt) -> tuple[str, list[int]]:
+    messages = prompt.messages
     text = " ".join(message["content"] for message in messages)
     return text, [int(word) for word in text.split()]
 
@@ -111,7 +112,7 @@ def _texts(runner: LocalRunner, prompts: Sequence[Prompt], sampling: Sampling) -
 def _greedy_without_cache(folder: Path, prompt: Prompt, limit: int) -> str:
     """The definition: the whole sequence through the model for each token, one prompt, no padding, no cache."""
     model = transformers.AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
-    ids = _render(prompt.messages)[1]
+    ids = _render(prompt)[1]
     new: list[int] = []
     with torch.inference_mode():
         while len(new) < limit:
@@ -171,7 +172,7 @@ def test_the_adapter_off_is_the_base_and_on_is_another_model(llama: Path, adapte
     assert tuned != plain
     assert _texts(both.base_runner(), prompts, sampling) == plain, "switching on and off leaves no trace"
     merged = peft.PeftModel.from_pretrained(transformers.AutoModelForCausalLM.from_pretrained(llama), adapter).merge_and_unload()
-    ids = torch.tensor([_render(prompts[0].messages)[1]])
+    ids = torch.tensor([_render(prompts[0])[1]])
     assert int(tuned[prompts[0].id][0].split()[0]) == int(merged(ids).logits[0, -1].argmax())
 
 

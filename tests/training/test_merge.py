@@ -311,7 +311,8 @@ def run(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_a_run_is_merged_and_the_folder_is_a_model_that_compare_takes(run: Path, tiny_model: Path, tmp_path: Path) -> None:
     from transformers import AutoTokenizer
 
-    from tunelab.workflow.compare import compare
+    from tunelab.runners.prompt import Sampling
+    from tunelab.workflow.compare import Asking, compare
 
     result = merge(run, out=tmp_path / "out")
     assert result.verification.prompts_from == "rows that the run held out" and result.verification.prompts == 4
@@ -320,7 +321,8 @@ def test_a_run_is_merged_and_the_folder_is_a_model_that_compare_takes(run: Path,
     assert json.loads((tmp_path / "out" / "generation_config.json").read_text())["eos_token_id"] == 2
     assert "say red" in AutoTokenizer.from_pretrained(tmp_path / "out").apply_chat_template([{"role": "user", "content": "say red"}], tokenize=False)
     (tmp_path / "prompts.txt").write_text("say red\nsay blue pear\n")
-    compared = compare(str(tmp_path / "out"), f"run:{run}", prompts=tmp_path / "prompts.txt", out=tmp_path / "comparison.jsonl", max_new_tokens=8)
+    compared = compare(str(tmp_path / "out"), f"run:{run}", Asking((str(tmp_path / "prompts.txt"),), None, Sampling(8)),
+                       out=tmp_path / "comparison.jsonl")
     assert all(record.base and record.tuned and record.base.text == record.tuned.text for record in compared.comparison.records)
 
 

@@ -31,10 +31,15 @@ Key = tuple[str, str, int]
 
 def make_header(prompts: Sequence[Prompt], sides: Mapping[str, Mapping[str, Any]], sampling: Sampling) -> dict[str, Any]:
     """The header of a comparison: what was asked, of whom (each side's facts), and how. Equal headers mean the same comparison."""
-    header = {_MARK: SCHEMA, "prompts": [dataclasses.asdict(prompt) for prompt in prompts],
+    header = {_MARK: SCHEMA, "prompts": [_asked(prompt) for prompt in prompts],
               "sides": {name: dict(facts) for name, facts in sides.items()}, "sampling": dataclasses.asdict(sampling)}
     plain: dict[str, Any] = json.loads(_line(header))
     return plain
+
+
+def _asked(prompt: Prompt) -> dict[str, Any]:
+    """A prompt as the header holds it; what most prompts lack is left out."""
+    return {key: value for key, value in dataclasses.asdict(prompt).items() if key != "raw" or value}
 
 
 class ComparisonFile:

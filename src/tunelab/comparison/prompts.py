@@ -1,39 +1,40 @@
-"""Read prompts from a file: JSONL rows or chat rows with the expected answer last, or plain text with one prompt per line."""
+"""Read prompts from a file: JSONL rows or a YAML list, chat rows with the expected answer last, or plain text with one prompt per line."""
 
 from __future__ import annotations
 
 import json
+import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from tunelab.errors import DataError, UsageError
+from tunelab.config.yaml_events import parse
+from tunelab.errors import ConfigError, DataError, UsageError
 from tunelab.grading import check_grader
 from tunelab.runners.prompt import Prompt
 
 _ROLES = ("system", "developer", "user", "assistant", "tool")
-_GROUPS = ("task", "general")
+_GROUP = re.compile(r"[\w .-]{1,40}")
 
 
 def read_prompts(path: Path, group: str = "task") -> tuple[Prompt, ...]:
     """The prompts of a file, in its order. A row without `id` gets FILE-LINE, and without `group` the `group` given here.
 
-    .txt: each line that is not blank is a prompt. Else JSONL, each row either {"prompt": str} or {"messages": [...]} with, if wanted,
-    "id", "grader" and "group". When the last message is the assistant's it is the expected answer: it is taken off, and the grader is
-    {"kind": "exact", "expected": it} unless the row has its own. Raises DataError with file:line: unreadable, no prompts, a bad row.
+    .txt: each line that is not blank is a prompt. .yml, .yaml: a list of texts or rows. Else JSONL. A row is either {"prompt": str} or
+    {"messages": [...]} with, if wanted, "id", "grader" and "group". When the last message is the assistant's it is the expected answer: it
+    is taken off, and the grader is {"kind": "exact", "expected": it} unless the row has its own. Raises DataError with file:line:
+    unreadable, no prompts, a bad row.
     """
     try:
         text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         reason = "is not UTF-8 text" if isinstance(error, UnicodeDecodeError) else f"cannot be read: {error.strerror}"
         raise DataError(f"The file of prompts {reason}.", where=str(path)) from error
-    lines = [(number, line) for number, line in enumerate(text.split("\n"), start=1) if line.strip()]
-    plain = path.suffix == ".txt"
     found: dict[str, Prompt] = {}
     problems: list[tuple[int, str]] = []
-    for number, line in lines:
+    for number, row in _rows(path, text):
         try:
-            default_id = f"{path.stem}-{number}"
-            prompt = _plain(line.strip(), default_id, group) if plain else _row(line, default_id, group)
+            prompt = _row(row, f"{path.stem}-{number}", group)
             if prompt.id in found:
                 raise ValueError(f"the id {prompt.id!r} stands in an earlier line too")
             found[prompt.id] = prompt
@@ -53,16 +54,29 @@ def _raise(path: Path, problems: list[tuple[int, str]]) -> None:
     raise DataError(f"{problem[0].upper()}{problem[1:]}.{more}", where=f"{path}:{number}")
 
 
-def _plain(text: str, prompt_id: str, group: str) -> Prompt:
-    return Prompt(prompt_id, ({"role": "user", "content": text},), None, group)
+def _rows(path: Path, text: str) -> Iterator[tuple[int, Any]]:
+    """(line, row): of a JSONL file the rows are unread text."""
+    if path.suffix in (".yml", ".yaml"):
+        try:
+            value, places, _ = parse(str(path), text)
+        except ConfigError as error:
+            raise DataError(error.message, where=error.where, next_step=error.next_step) from None
+        if not isinstance(value, list):
+            raise DataError("The file of prompts is not a YAML list.", where=f"{path}:1", next_step="Begin each prompt with a dash.")
+        yield from ((places[(index,)].line, {"prompt": row} if isinstance(row, str) else row) for index, row in enumerate(value))
+        return
+    for number, line in enumerate(text.split("\n"), start=1):
+        if line.strip():
+            yield number, {"prompt": line.strip()} if path.suffix == ".txt" else line
 
 
-def _row(line: str, default_id: str, default_group: str) -> Prompt:
-    """One JSONL row. Raises ValueError with a sentence."""
-    try:
-        row = json.loads(line)
-    except (ValueError, RecursionError) as error:
-        raise ValueError(f"the line is not JSON: {getattr(error, 'msg', 'nested too deeply')}") from error
+def _row(row: Any, default_id: str, default_group: str) -> Prompt:
+    """One row, or the text of a JSONL row. Raises ValueError with a sentence."""
+    if isinstance(row, str):
+        try:
+            row = json.loads(row)
+        except (ValueError, RecursionError) as error:
+            raise ValueError(f"the line is not JSON: {getattr(error, 'msg', 'nested too deeply')}") from error
     if not isinstance(row, dict) or ("prompt" in row) == ("messages" in row):
         raise ValueError('expected an object with either "prompt" or "messages"')
     messages = _messages(row["messages"]) if "messages" in row else _messages([{"role": "user", "content": row["prompt"]}])
@@ -75,8 +89,8 @@ def _row(line: str, default_id: str, default_group: str) -> Prompt:
     prompt_id, group = row.get("id", default_id), row.get("group", default_group)
     if not isinstance(prompt_id, str | int) or isinstance(prompt_id, bool) or prompt_id == "":
         raise ValueError(f"`id` is {json.dumps(prompt_id)}; expected a text")
-    if group not in _GROUPS:
-        raise ValueError(f"`group` is {json.dumps(group)}; expected one of: {', '.join(_GROUPS)}")
+    if not isinstance(group, str) or not _GROUP.fullmatch(group):
+        raise ValueError(f"`group` is {json.dumps(group)}; expected a short name such as task or general")
     return Prompt(str(prompt_id), tuple(messages), _grader(grader, str(prompt_id)), group)
 
 

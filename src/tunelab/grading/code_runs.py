@@ -1,4 +1,8 @@
-"""{"kind": "code-runs", "tests": "..."}: the Python in the answer runs and the tests pass. `candidate` is its last function."""
+"""{"kind": "code-runs", "tests": "..."}: the Python in the answer runs and the tests pass. `candidate` is its last function.
+
+"before": code that stands before the answer's (imports, a signature to be completed); with "entry" the name of the function that is asked
+for, it is put before the answer only as far as the answer needs it: its signature and docstring only where the answer does not define it.
+"""
 
 from __future__ import annotations
 
@@ -21,6 +25,8 @@ def check_code_runs(grader: Mapping[str, Any]) -> str | None:
         compile(grader["tests"], "tests", "exec")
     except (SyntaxError, ValueError) as error:
         return f"`tests` is not Python: {error}"
+    if not all(isinstance(grader.get(key, ""), str) for key in ("before", "entry")):
+        return "`before` and `entry` must be texts"
     seconds = grader.get("seconds", 1)
     return None if isinstance(seconds, int | float) and 0 < seconds <= 600 else "`seconds` must be a number up to 600"
 
@@ -28,7 +34,7 @@ def check_code_runs(grader: Mapping[str, Any]) -> str | None:
 def grade_code_runs(grader: Mapping[str, Any], text: str) -> Grade:
     """Run the answer's code and then the tests in a sandbox (see `sandbox`); "seconds" in the grader sets the time limit."""
     limits = Limits(seconds=float(grader.get("seconds", Limits().seconds)))
-    outcome = run_sandboxed(extract_python(text), grader["tests"], limits)
+    outcome = run_sandboxed(_whole(grader, extract_python(text)), grader["tests"], limits)
     return verdict(outcome.passed, _reason(outcome, limits), code_stage=outcome.stage, code_output=outcome.output[:2000])
 
 
@@ -40,6 +46,18 @@ def extract_python(text: str) -> str:
     blocks = [(match.group(2).lower(), match.group(3)) for match in _FENCE.finditer(text)]
     marked = [code for language, code in blocks if language in _PYTHON]
     return marked[-1] if marked else blocks[-1][1] if blocks else text
+
+
+def _whole(grader: Mapping[str, Any], code: str) -> str:
+    """The code with what stands before it."""
+    before, entry = grader.get("before", ""), grader.get("entry", "")
+    if not before:
+        return code
+    start = re.search(rf"^(?:async )?def {re.escape(entry)}\b", before, re.MULTILINE) if entry else None
+    if start and re.search(rf"^(?:async )?def {re.escape(entry)}\b", code, re.MULTILINE):
+        return f"{before[: start.start()]}\n{code}"
+    indented = code if code.startswith((" ", "\t")) or not start else "\n".join(f"    {line}" for line in code.split("\n"))
+    return f"{before}\n{indented}"
 
 
 def _reason(outcome: Outcome, limits: Limits) -> str:

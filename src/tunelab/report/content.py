@@ -235,6 +235,17 @@ class GroupPart:
 
 
 @dataclass(frozen=True, slots=True)
+class OtherAnswer:
+    """A further sample, or the answer of a further column, named so ("tuned, sample 2", "few-shot")."""
+
+    name: str
+    text: str
+    passed: bool | None = None
+    reason: str = ""
+    stop: str = "end"
+
+
+@dataclass(frozen=True, slots=True)
 class PairPart:
     """One prompt and both answers, in full. `before` is what stood before the prompt (system text, earlier turns).
 
@@ -255,6 +266,7 @@ class PairPart:
     tuned_reason: str = ""
     base_stop: str = "end"
     tuned_stop: str = "end"
+    more: tuple[OtherAnswer, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -263,6 +275,25 @@ class Observation:
 
     text: str
     prompt_ids: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class SideBySide:
+    """A page of a comparison alone."""
+
+    title: str
+    comparison: ComparisonPart
+    sources: tuple[Source, ...] = ()
+
+    @property
+    def headline(self) -> str:
+        """The verdict on the first group."""
+        return self.comparison.groups[0].short if self.comparison.groups else self.title
+
+    @property
+    def tone(self) -> Tone:
+        """The tone of the headline."""
+        return self.comparison.groups[0].tone if self.comparison.groups else "unsure"
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ from urllib.parse import quote
 
 from tunelab.report import charts, numbers
 from tunelab.report.build import token_rows
-from tunelab.report.content import ConfigPart, Content, TokenRow
+from tunelab.report.content import ComparisonPart, ConfigPart, Content, SideBySide, TokenRow
 from tunelab.report.preview import beside, fates, figures_of, figures_of_pairs, most_frequent, roles_of
 from tunelab.report.text import differences, is_long, one_line, shown_pieces, visible
 
@@ -77,12 +77,17 @@ def render_html(content: Content) -> str:
     values: dict[str, Any] = {
         "content": content, "groups": content.comparison.groups if content.comparison else (),
         "lines": visible(config.text).rstrip("\n").split("\n"), "settings": config.in_order(), "marked": _lines_with_findings(config),
-        "rows": [(row, shown_pieces(row.pieces)) for row in content.rows], "shown": SHOWN_PAIRS, "place": _places(content),
+        "rows": [(row, shown_pieces(row.pieces)) for row in content.rows], "shown": SHOWN_PAIRS, "place": _places(content.comparison),
         "lrs": [(float(one.step), one.lr) for one in content.training.steps],
         "norms": [(float(one.step), one.grad_norm) for one in content.training.steps],
         "origin": tuple(content.origin.items()) if content.origin else (),
     }
     return environment.get_template("page.html.j2").render(values)
+
+
+def render_comparison_html(content: SideBySide) -> str:
+    """A comparison alone as one page: verdicts, and every answer side by side."""
+    return page("comparison.html.j2", {"content": content, "groups": content.comparison.groups, "shown": SHOWN_PAIRS, "place": _places(content.comparison)})
 
 
 def render_preview_html(rows: Sequence[PreviewRow | Mapping[str, Any]], statistics: Statistics | PairStatistics | None, title: str, *,
@@ -163,7 +168,7 @@ def _lines_with_findings(config: ConfigPart) -> dict[int, str]:
     return found
 
 
-def _places(content: Content) -> dict[str, int]:
+def _places(part: ComparisonPart | None) -> dict[str, int]:
     """Prompt id -> its number on the page: anchors are numbers, so that no id can be one that the page uses."""
-    pairs = content.comparison.pairs if content.comparison else ()
+    pairs = part.pairs if part else ()
     return {pair.id: number for number, pair in enumerate(pairs, start=1)}

@@ -10,7 +10,18 @@ import re
 from collections.abc import Callable, Iterable, Sequence
 
 from tunelab.report import numbers
-from tunelab.report.content import ComparisonPart, ConfigPart, Content, Estimate, GroupPart, PairPart, PlanPart, TokenRow, TrainingPart
+from tunelab.report.content import (
+    ComparisonPart,
+    ConfigPart,
+    Content,
+    Estimate,
+    GroupPart,
+    PairPart,
+    PlanPart,
+    SideBySide,
+    TokenRow,
+    TrainingPart,
+)
 from tunelab.report.text import runs_of, shown_pieces, visible
 
 _SPECIAL = re.compile(r"[\\`*_{}\[\]<>#|~$&]")
@@ -38,6 +49,11 @@ def render_markdown(content: Content) -> str:
         parts += _plan(content.plan)
     parts += [*_rows(content.rows), *_config(content.config), *_provenance(content)]
     return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def render_comparison_markdown(content: SideBySide) -> str:
+    """A comparison alone, every answer in full."""
+    return "\n\n".join(part for part in (f"# {escaped(content.headline)}", escaped(content.title), *_comparison(content.comparison)) if part) + "\n"
 
 
 def escaped(text: str) -> str:
@@ -115,7 +131,8 @@ def _pair(pair: PairPart) -> list[str]:
     if pair.expected is not None:
         out += ["Expected:", fenced(pair.expected)]
     for name, text, passed, reason, stop in (("Base", pair.base, pair.base_passed, pair.base_reason, pair.base_stop),
-                                             ("Tuned", pair.tuned, pair.tuned_passed, pair.tuned_reason, pair.tuned_stop)):
+                                             ("Tuned", pair.tuned, pair.tuned_passed, pair.tuned_reason, pair.tuned_stop),
+                                             *((one.name.capitalize(), one.text, one.passed, one.reason, one.stop) for one in pair.more)):
         judged = "not judged" if passed is None else "✓ passed" if passed else "✗ failed"
         ended = {"length": ", cut at the limit", "error": ", error"}.get(stop, "")
         out += [f"{name}: {judged}{ended}" + (f", {escaped(reason)}" if reason else ""), fenced(text) if text else "(nothing)"]

@@ -20,8 +20,8 @@ from tunelab.errors import ModelError, RunnerError, UsageError, needs
 from tunelab.facts.safetensors_header import read_header
 from tunelab.runners.prompt import Answer, Prompt, Sampling
 
-Render = Callable[[Sequence[dict[str, str]]], tuple[str, list[int]]]
-"""Messages -> (the prompt's text, its token ids), exactly as training sees them up to where the answer begins."""
+Render = Callable[[Prompt], tuple[str, list[int]]]
+"""A prompt -> (its text, its token ids), exactly as training sees them up to where the answer begins."""
 
 
 @dataclass(slots=True)
@@ -94,7 +94,7 @@ class LocalModel:
             yield from (self._answer(row) for row in batch)
 
     def _row(self, prompt: Prompt, sampling: Sampling) -> _Row:
-        text, ids = self._render(prompt.messages)
+        text, ids = self._render(prompt)
         room = sampling.max_new_tokens if self._context is None else min(sampling.max_new_tokens, self._context - len(ids))
         random = _generator(sampling.seed, prompt.id) if sampling.temperature > 0 else None
         return _Row(prompt, text, list(ids), room if ids else 0, random)
@@ -106,7 +106,7 @@ class LocalModel:
     def _answer(self, row: _Row) -> Answer:
         kept = row.new[:-1] if row.stop == "end" else row.new
         return Answer(row.prompt.id, self._decode(kept), row.stop or "error", row.text, len(row.ids), len(row.new),
-                      round(row.seconds, 4), {"batch": row.batch})
+                      round(row.seconds, 4), {"batch": row.batch}, tuple(row.ids))
 
     def _switched(self, with_adapter: bool) -> AbstractContextManager[Any]:
         if self._adapted is None or with_adapter:

@@ -10,12 +10,15 @@ from typing import Any, Protocol
 @dataclass(frozen=True, slots=True)
 class Prompt:
     """One prompt. `messages` are OpenAI-style {"role", "content"}; `grader` says how an answer is judged
-    ({"kind": "exact", "expected": ...}; see `tunelab.grading`), None: answers are only shown; `group` is "task" or "general"."""
+    ({"kind": "exact", "expected": ...}; see `tunelab.grading`), None: answers are only shown; `group`: the verdict that it counts for, such
+    as "task" or "general". `raw`: the text to feed as it is, without any template, for rows that are not conversations ("": use `messages`).
+    """
 
     id: str
     messages: tuple[dict[str, str], ...]
     grader: dict[str, Any] | None = None
     group: str = "task"
+    raw: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,16 +1,37 @@
-"""compare: the same prompts to two models, and what that shows."""
+"""compare: the same prompts to two models (and to the base with examples, or to the base again), and what that shows."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tunelab.comparison import Comparison, GroupVerdict, Observation, differences_between_sides, judge, observe, read_comparison, read_prompts
-from tunelab.comparison import compare as ask_both
-from tunelab.runners.prompt import Answer, Sampling
+from tunelab.comparison import Comparison, GroupVerdict, Observation, differences_between_sides, judge, observe, read_comparison
+from tunelab.comparison import compare as ask_all
+from tunelab.comparison.columns import Again, FewShot, with_system
+from tunelab.comparison.record import AGAIN, FEW_SHOT
+from tunelab.errors import UsageError
+from tunelab.runners.prompt import Answer, Runner, Sampling
+from tunelab.workflow.prompts import GENERAL, few_shot_examples, gather
 from tunelab.workflow.sides import open_sides
+
+
+@dataclass(frozen=True, slots=True)
+class Asking:
+    """What is asked, and how.
+
+    `prompts`: names as `workflow.prompts` reads them; `general`: further ones, to see what was forgotten (None: none). `system`: a system
+    message for prompts that have none. `few_shot`: so many of the tuned run's training conversations before the base model's prompts, as a
+    third column. `noise_floor`: ask the base model a second time, too.
+    """
+
+    prompts: tuple[str, ...]
+    general: str | None = GENERAL
+    sampling: Sampling = field(default_factory=Sampling)
+    system: str = ""
+    few_shot: int = 0
+    noise_floor: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,21 +56,28 @@ class AnswerWatch:
         """One more answer of a side."""
 
 
-def compare(base: str, tuned: str, *, prompts: Path, general: Path | None = None, out: Path, max_new_tokens: int = 128,
-            watch: AnswerWatch | None = None) -> Compared:
-    """Put every prompt to both sides and judge; on an existing `out` it goes on where it was stopped.
+def compare(base: str, tuned: str, asking: Asking, *, out: Path, watch: AnswerWatch | None = None) -> Compared:
+    """Put every prompt to all sides and judge; on an existing `out` it goes on where it was stopped.
 
     Raises UsageError, DataError, ModelError, FolderError before anything is asked; RunnerError, StorageError later: answers so far are kept.
     """
     watch = watch or AnswerWatch()
-    asked = (*read_prompts(prompts, "task"), *(read_prompts(general, "general") if general is not None else ()))
+    prompts = gather(asking.prompts, asking.general)
+    if asking.system:
+        prompts = with_system(prompts, asking.system)
+    examples = few_shot_examples(_run_of(tuned), asking.few_shot) if asking.few_shot else ()
     watch.phase("loading the models")
     one, other = open_sides(base, tuned)
+    sides: dict[str, Runner] = {"base": one, "tuned": other}
+    if examples:
+        sides[FEW_SHOT] = FewShot(one, examples)
+    if asking.noise_floor:
+        sides[AGAIN] = Again(one)
 
     def on_answer(side: str, _: Answer, done: int, total: int) -> None:
         watch.answer(side, done, total)
 
-    ask_both(out, asked, {"base": one, "tuned": other}, Sampling(max_new_tokens=max_new_tokens), on_answer)
+    ask_all(out, prompts, sides, asking.sampling, on_answer)
     return open_comparison(out)
 
 
@@ -58,3 +86,11 @@ def open_comparison(path: Path) -> Compared:
     comparison = read_comparison(path)
     return Compared(path, comparison.sides, comparison, judge(comparison.records).groups, observe(comparison.records),
                     (*comparison.warnings, *differences_between_sides(comparison.sides, comparison.records)))
+
+
+def _run_of(tuned: str) -> Path:
+    path = Path(tuned.removeprefix("run:"))
+    if not (path / "manifest.json").exists():
+        raise UsageError("Examples are taken from the rows that a run was trained on, and the tuned side is not a run.", where=tuned,
+                         next_step="Give run:FOLDER as the tuned side, or leave --few-shot out.")
+    return path

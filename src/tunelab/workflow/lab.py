@@ -22,10 +22,11 @@ from typing import TYPE_CHECKING, Any
 
 from tunelab.config.catalogue import FIRST
 from tunelab.errors import needs
+from tunelab.runners.prompt import Sampling
 from tunelab.runs.folder import RunFolder
 from tunelab.runs.store import write_text
 from tunelab.workflow.check import Checked, check
-from tunelab.workflow.compare import Compared, compare
+from tunelab.workflow.compare import Asking, Compared, compare
 from tunelab.workflow.explain import Explained, explain
 from tunelab.workflow.plan import Planned, measured_speed, plan
 from tunelab.workflow.preview import Previewed, preview
@@ -96,8 +97,8 @@ def lab(folder: Path, *, quick: bool = False, watch: LabWatch | None = None) -> 
         config, resume=run.manifest_path.exists(), watch=watch.training(), tokens_per_second=speed, stand_ins=True)
     watch.show(trained)
     watch.phase("Comparing base and tuned on the same prompts")
-    compared = compare(str(folder / "base-model"), f"run:{run.path}", prompts=folder / "held_out.jsonl", general=folder / "general.jsonl",
-                       out=folder / "comparison.jsonl", max_new_tokens=96, watch=watch.answers())
+    asking = Asking((str(folder / "held_out.jsonl"),), str(folder / "general.jsonl"), Sampling(max_new_tokens=96))
+    compared = compare(str(folder / "base-model"), f"run:{run.path}", asking, out=folder / "comparison.jsonl", watch=watch.answers())
     watch.show(compared)
     reported = report(run.path, comparison=folder / "comparison.jsonl", out=folder)
     watch.show(reported)

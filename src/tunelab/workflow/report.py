@@ -10,19 +10,16 @@ from pathlib import Path
 from typing import Any
 
 from tunelab import __version__
-from tunelab.comparison import GroupVerdict, Record
 from tunelab.errors import TunelabError
 from tunelab.report import build
-from tunelab.report.content import ComparisonPart, Content, Estimate, GroupPart, Observation, PairPart, as_json
+from tunelab.report.content import ComparisonPart, Content, as_json
 from tunelab.report.html import render_html
 from tunelab.report.markdown import render_markdown
 from tunelab.runs.folder import RunFolder
 from tunelab.runs.store import write_text
 from tunelab.workflow.compare import Compared, open_comparison
 from tunelab.workflow.explain import explain
-
-SHOWN_PROMPTS = 6
-"""How many prompts an observation names; the answers themselves are all in the report."""
+from tunelab.workflow.side_by_side import comparison_part
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +50,7 @@ def make_content(folder: RunFolder, compared: Compared | None, beside: Path) -> 
     """All that the report says, before it is put into any form."""
     manifest = folder.manifest()
     training = build.training_part(folder)
-    part = _comparison_part(compared) if compared is not None else None
+    part = comparison_part(compared) if compared is not None else None
     name = str((build.origin_part(manifest) or {}).get("model", "the base model"))
     return Content(
         title=f"Fine-tuning {Path(name).name or name}", made=datetime.now(UTC).date().isoformat(), tunelab=__version__,
@@ -89,46 +86,3 @@ def _summary(manifest: Mapping[str, Any], name: str, comparison: ComparisonPart 
     if comparison is not None and comparison.warnings:
         said.append("The two sides differ in more than the training; see the warnings.")
     return tuple(said)
-
-
-def _comparison_part(compared: Compared) -> ComparisonPart:
-    sides = compared.sides
-    sampling = compared.comparison.sampling
-    settings = [("answers", "greedy" if sampling.temperature == 0 else f"temperature {sampling.temperature:g}, seed {sampling.seed}"),
-                ("longest answer", f"{sampling.max_new_tokens} tokens")]
-    settings.extend((key, str(value)) for key, value in sides["tuned"].items() if key in {"dtype", "device", "runner"})
-    observations = tuple(Observation(one.text, one.prompt_ids[:SHOWN_PROMPTS]) for one in compared.observations)
-    return ComparisonPart(_side(sides["base"]), _side(sides["tuned"]), tuple(_group(one, compared) for one in compared.verdicts),
-                          tuple(_pair(one) for one in compared.comparison.records), observations, compared.warnings, tuple(settings))
-
-
-def _side(facts: Mapping[str, Any]) -> str:
-    adapter = f" + adapter {facts['adapter']}" if facts.get("adapter") and facts.get("name") != "base" else ""
-    return f"{facts.get('model', facts.get('name', ''))}{adapter}"
-
-
-def _group(verdict: GroupVerdict, compared: Compared) -> GroupPart:
-    outcomes = [record.outcome for record in compared.comparison.records if record.prompt.group == verdict.group]
-    graded = verdict.n > 0
-    return GroupPart(
-        group=verdict.group, verdict=verdict.word, sentence=verdict.sentence, n=verdict.n,
-        base=Estimate(verdict.base_rate, *verdict.base_interval) if graded else None,
-        tuned=Estimate(verdict.tuned_rate, *verdict.tuned_interval) if graded else None,
-        difference=Estimate(verdict.difference, *verdict.difference_interval) if graded else None,
-        p_value=verdict.p if graded else None, won=len(verdict.won), lost=len(verdict.lost), both=outcomes.count("both"),
-        neither=outcomes.count("neither"), not_graded=verdict.ungraded, examples=(*verdict.lost[:3], *verdict.won[:3]))
-
-
-def _pair(record: Record) -> PairPart:
-    before, prompt = build.split_prompt(record.prompt.messages)
-    grader = record.prompt.grader or {}
-    expected = grader.get("expected")
-    outcome: Any = "not graded" if record.outcome == "ungraded" else record.outcome
-    base, tuned = record.base, record.tuned
-    return PairPart(
-        id=record.prompt.id, group=record.prompt.group, prompt=prompt, base=base.text if base else "", tuned=tuned.text if tuned else "",
-        outcome=outcome, before=before, expected=expected if expected is None or isinstance(expected, str) else json.dumps(expected),
-        base_passed=record.base_grade.passed if record.base_grade else None,
-        tuned_passed=record.tuned_grade.passed if record.tuned_grade else None,
-        base_reason=record.base_grade.reason if record.base_grade else "", tuned_reason=record.tuned_grade.reason if record.tuned_grade else "",
-        base_stop=base.stop if base else "error", tuned_stop=tuned.stop if tuned else "error")

@@ -5,7 +5,6 @@ Both sides get the prompts in the template that the tuned side was trained with;
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,7 +13,7 @@ from tunelab.data.tokenizer import TextTokenizer, load_tokenizer, tokenizer_for
 from tunelab.errors import FolderError, UsageError
 from tunelab.facts.model import ensure_weights, find_model
 from tunelab.runners.local import LocalModel
-from tunelab.runners.prompt import Runner
+from tunelab.runners.prompt import Prompt, Runner
 from tunelab.runners.scripted import ScriptedRunner
 from tunelab.runs.folder import RunFolder
 from tunelab.runs.store import read_json
@@ -85,8 +84,8 @@ def _run(path: Path) -> _Place:
 def _load(place: _Place, config_path: Path | None) -> LocalModel:
     tokenizer = _tokenizer(place.weights, config_path)
 
-    def render(messages: Sequence[dict[str, str]]) -> tuple[str, list[int]]:
-        text = tokenizer.render(list(messages), add_generation_prompt=True)
+    def render(prompt: Prompt) -> tuple[str, list[int]]:
+        text = prompt.raw or tokenizer.render(list(prompt.messages), add_generation_prompt=True)
         return text, tokenizer.encode(text, special=False)
 
     ends = tuple(token for token in (tokenizer.eos_id,) if token is not None)

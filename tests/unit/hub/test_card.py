@@ -73,7 +73,8 @@ def test_what_emphasis_and_links_leave() -> None:
     ("", "empty"), ("   \n", "empty"), ("---\nlicense: mit\nbase_model: a/b\n\n# Title\n", "not closed"),
     ("\n\n---\nlicense: mit\nbase_model: a/b\n---\n", "first line"), ("---\nlicense: mit\nbase_model: a/b\ntags: [x, y\n---\n", "one by one"),
     ("---\nlicense: mit\nbase_model: x/x\nbase_model: a/b\n---\n", "written twice"), ("---\n- a\n- b\n---\n", "key: value"),
-    ("---\nlicense: mit\nbase_model: a/b\ntitle: a: b: c\n---\n", "`title` is not valid"), ("---\nlicense: mit\n\tbase_model: q\nbase_model: a/b\n---\n", "one by one")])
+    ("---\nlicense: mit\nbase_model: a/b\ntitle: a: b: c\n---\n", "`title` is not valid"),
+    ("---\nlicense: mit\n\tbase_model: q\nbase_model: a/b\n---\n", "one by one")])
 def test_what_is_wrong_is_said_and_the_rest_is_read(text: str, said: str) -> None:
     card = read_card(text)
     assert any(said in problem for problem in card.problems), card.problems
@@ -85,7 +86,7 @@ def test_encodings_and_line_ends() -> None:
     for content in (CARD.encode("utf-8-sig"), CARD.encode("utf-16"), CARD.replace("\n", "\r\n").encode(), CARD.replace("\n", "\r").encode()):
         card = read_card(content)
         assert card.line("license") == 3 and card.blocks[0].text == "My model"
-    damaged = read_card("---\nlicense: mit\n---\n# caf".encode() + b"\xe9\n")
+    damaged = read_card(b"---\nlicense: mit\n---\n# caf" + b"\xe9\n")
     assert damaged.front["license"] == "mit" and "Line 4" in damaged.problems[0]
 
 
@@ -95,9 +96,11 @@ def test_a_card_of_two_megabytes_is_cut_and_says_so() -> None:
     assert any("characters" in problem for problem in card.problems)
 
 
-NASTY = (">" * 300_000, "- " * 200_000, "[" * 300_000, "<" * 300_000, "```\n" * 80_000, "| a " * 90_000 + "\n" + "|-" * 90_000, "*" * 300_000, "<a " * 100_000,
-         "---\n" + "- " * 90_000 + "\n---", "---\n" + "a: &a [*a,*a]\n" * 9_000 + "---", "<!--" * 90_000, "1. \n" * 40_000, "[a]: b\n" * 50_000,
-         "\n".join(">" * (i % 50) + "- x" for i in range(15_000)), "![a](" * 60_000, "_a" * 150_000, "<a href=" * 40_000, "[x](y" * 60_000, "a: b\n" * 60_000)
+NASTY = (
+    ">" * 300_000, "- " * 200_000, "[" * 300_000, "<" * 300_000, "```\n" * 80_000, "| a " * 90_000 + "\n" + "|-" * 90_000, "*" * 300_000,
+    "<a " * 100_000, "---\n" + "- " * 90_000 + "\n---", "---\n" + "a: &a [*a,*a]\n" * 9_000 + "---", "<!--" * 90_000, "1. \n" * 40_000,
+    "[a]: b\n" * 50_000, "\n".join(">" * (i % 50) + "- x" for i in range(15_000)), "![a](" * 60_000, "_a" * 150_000, "<a href=" * 40_000,
+    "[x](y" * 60_000, "a: b\n" * 60_000)
 
 
 @pytest.mark.parametrize("text", NASTY, ids=[repr(one[:8]) for one in NASTY])
