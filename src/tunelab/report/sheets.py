@@ -48,11 +48,12 @@ class AboutBase:
     @property
     def sentence(self) -> str:
         """What there is to say of it, "" when it is a base model or says nothing."""
-        made, kind = ", ".join(self.base_model.values), KINDS.get(self.kind.value or "", "")
+        made, kind = ", ".join(self.base_model.values), KINDS.get(self.kind.value or "")
         if not made or self.kind.value == "base":
             return ""
+        how = f"{'an' if kind.startswith('a') else 'a'} {kind} of" if kind else "made from"
         where = self.base_model.stated[0].evidence
-        return f"{self.name} is itself {_an(kind) if kind else 'made from another model:'}{' of' if kind else ''} {made}" + (f" ({where[0].place})." if where else ".")
+        return f"{self.name} is itself {how} {made}" + (f" ({where[0].place})." if where else ".")
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +83,3 @@ def render_sheets_html(models: Sequence[Shown], failures: Sequence[str] = ()) ->
     title = models[0].sheet.name if len(models) == 1 else f"{len(models)} models side by side"
     return page("sheets.html.j2", {"models": models, "failures": failures, "title": title, "answers": answers, "fields": FIELDS, "more": MORE,
                                    "hub_link": hub_link, "kinds": KINDS})
-
-
-def _an(noun: str) -> str:
-    return f"{'an' if noun[:1] in 'aeiou' else 'a'} {noun}"
