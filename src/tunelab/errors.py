@@ -10,6 +10,7 @@
     │   ├── StorageError         disk full, read-only, a file damaged on disk
     │   ├── LockedError          another process is writing to the same folder
     │   ├── RunnerError          a model did not answer
+    │   ├── HubError             the model hub cannot be reached, or refuses
     │   ├── LostWorkerError      another process of the same run ended
     │   └── MissingPartError     an optional part (an extra) is not installed
     └── Interrupted      exit 130 the person stopped it; what was done is saved
@@ -101,6 +102,10 @@ class LockedError(RunError):
 
 class RunnerError(RunError):
     """A model did not answer a prompt."""
+
+
+class HubError(RunError):
+    """The model hub cannot be reached, refuses, or answers what is no answer."""
 
 
 class LostWorkerError(RunError):
