@@ -1,0 +1,68 @@
+"""Whether a text is a concrete prompt or output: not a template's place for one, not a library's stock phrase, not a description of what goes in."""
+
+from __future__ import annotations
+
+import re
+
+_NAMES = (r"(?:your|the|user|system|prompt|instruction|input|question|query|message|text|sentence|context|output|response|answer|character|char|name|task|content|document|article|"
+          r"insert|placeholder|completion|code|source|target|chat|schema|conversation|history|first|last|original|translation|summary|label|bot|assistant|model|reply|role|persona|"
+          r"任意|任務|ここ|问题|問題|指令|质问|質問|입력|질문)")
+_PLACE = re.compile(
+    rf"\{{\{{?[ \t]*[.$]?{_NAMES}[^{{}}\n]{{0,60}}\}}|\{{\}}|<[ \t]*{_NAMES}(?:[ _-][^<>\n]{{0,60}})?>|\[[ \t]*(?:your|insert|the user|user|prompt|instruction|input|question|text|"
+    rf"message|query|system|more information|content)\b[^\[\]\n]{{0,60}}\](?!\()|\$\{{?{_NAMES}|%\(?\w{{0,20}}\)?s\b|\bPLACEHOLDER|\b(?:YOUR|INSERT)[ _][A-Z]{{2,}}|__[a-z]+__", re.IGNORECASE)
+_WHOLE = re.compile(
+    r"[\W_]*(?:\{[^{}\n]{0,80}\}|<[^<>\n|]{1,60}>|\[[^\[\]\n]{1,80}\]|\.{2,}|…|(?:enter |put |insert |type |write |add )?(?:your|the|a|my|some|any|user(?:'s)?)? ?(?:own )?(?:input|user|source|"
+    r"system|example|sample|long|first|new|test|raw)? ?(?:prompt|question|instruction|input|text|message|query|sentence|content|article|document|code|review|tweet|request|response|output|answer|"
+    r"string|context|reply|summary|translation|news|paragraph|goes|story)(?:s)?(?: ?(?:goes|text|to \w+|you want to \w+)){0,2}(?: here| 1)?|text|string|hello|hi|test|hey|foo|bar|"
+    r"hello[,!]? (?:world|there|how are you(?: today| doing)?)|hi[,!]? how are you(?: doing| today)?|here|lorem ipsum.{0,400}|user_?(?:input|message)|none|null|n/?a|tbd|todo|"
+    r"more information needed|\$\w+)[\W_]*", re.IGNORECASE | re.DOTALL)
+_NOT_PLACE = re.compile(r"\[?\{|\[(?:MASK|INST|SEP|CLS)\]|<(?:mask|extra_id_\d+|s|sep|tool_call|think)>", re.IGNORECASE)
+_HERE = re.compile(r"\b(?:your|the|some|a) (?:\w+ ){0,3}(?:here|goes here|to be \w+)\b|^\.\.\.|\b(?:Lorem ipsum)\b|此处|在这里|ここに|여기에", re.IGNORECASE)
+_STOCK = re.compile(
+    r"if you had a time machine|^hello,? my (?:dog|name) is\b|^once upon a time\W{0,4}$|replace me by any text|^the capital of france is\W*$|favou?rite condiment|mayonnaise recipes|"
+    r"ways to eat combinations of bananas|^what is a large language model\W*$|^(?:who|what) are you\W*$|how can i help you(?: today)?\W*$|^hello world|"
+    r"give me a short introduction to large language models?|^this is an? (?:example|test|sample)(?: (?:sentence|text|input))?\W*$|^each sentence is converted\W*$|"
+    r"how many helicopters can a human eat|pirate chatbot|^tell me a story\W*$|^tell me a joke\W*$|^i'?m doing great\b|^write a (?:hello world program|python function that)\W*$", re.IGNORECASE)
+_FILLER = frozenset(["plain", "raw", "free", "natural", "english", "language", "any", "a", "an", "one", "the", "single", "user", "input", "preprocessed", "tokenized", "generated", "model", "models", "text", "string", "it", "only", "of", "or", "and", "multilingual", "accepts", "accept", "takes", "take", "inputs", "generate", "generates", "receives", "outputs", "short", "long", "1d", "2d", "rgb"])
+_SORTS = frozenset(["text", "textual", "strings", "string", "image", "images", "audio", "token", "tokens", "sequence", "sequences", "json", "list", "lists", "label", "labels", "probability", "probabilities", "logit", "logits", "score", "scores", "embedding", "embeddings", "tensor", "tensors", "float", "integer", "vector", "vectors", "array", "code", "dictionary"])
+_AFTER_SORT = frozenset(["only", "string", "strings", "data", "input", "inputs", "prompt", "prompts", "sequence", "sequences", "generation", "such", "of", "in", "that", "and", "with", "up", "to", "for", "between", "containing", "from", "or", "as", "object", "tokens", "tensor", "array"])
+_CODE = re.compile(r"^\s*(?:from \w[\w.]* import |import \w|!?pip3? install|git (?:clone|lfs)|curl |wget |docker |ollama (?:run|pull)|huggingface-cli|python3? |npm |conda |sudo |apt|cd |\./|llama-|vllm |"
+                   r"#!/|FROM \S+\n|cmake |make |mlx_lm|\$ |model ?= ?|tokenizer ?= ?)|from_pretrained\(|\bpipeline\(|\.generate\(|SentenceTransformer\(|load_model\(|\bOllama\b|https://api\.", re.MULTILINE)
+
+
+def is_concrete(text: str) -> bool:
+    """Whether it is a text and not the place for one."""
+    bare = text.strip(" \t\r\n\"'`*_")
+    if not any(letter.isalnum() for letter in bare):
+        return False
+    head = bare[:4000]
+    if _HERE.search(head[:200]) and len(bare) < 80:
+        return False
+    if _WHOLE.fullmatch(head) and not _NOT_PLACE.match(bare):
+        return False
+    return not _PLACE.search(head)
+
+
+def is_stock(text: str) -> bool:
+    """Whether it is a phrase that libraries write into every card."""
+    return bool(_STOCK.search(text.strip(" \t\r\n\"'`*_")[:300]))
+
+
+def is_specification(text: str) -> bool:
+    """Whether it says what sort of thing goes in or comes out ("text only"), and is none."""
+    words = re.findall(r"[^\W_]+|[(,;.:]", text[:120].casefold())
+    first = next((index for index, word in enumerate(words) if word not in _FILLER and word not in "(,;.:"), len(words))
+    sort = first if first < len(words) and words[first] in _SORTS else next((index for index in range(first - 1, -1, -1) if words[index] in _SORTS), -1)
+    rest = words[sort + 1 : sort + 2]
+    return sort >= 0 and (not rest or rest[0] in _AFTER_SORT or rest[0] in "(,;.:" or first >= 3)
+
+
+def is_usage_code(text: str) -> bool:
+    """Whether it is code or commands for running a model."""
+    return bool(_CODE.search(text))
+
+
+def is_language(text: str) -> bool:
+    """Whether it is a text in some language: two words, or four letters of a script without blanks between words."""
+    words = re.findall(r"[^\W\d_]{2,}", text[:400])
+    return len(words) >= 2 or sum(not letter.isascii() and letter.isalpha() for letter in text[:400]) >= 4
