@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from tunelab import __version__
-from tunelab.cli import compare, configs, doctor, export, lab, report, runs, train
+from tunelab.cli import compare, configs, doctor, export, hub, lab, report, runs, train
 from tunelab.errors import TunelabError
 
 app = typer.Typer(
@@ -21,6 +21,7 @@ configs.add_to(app)
 train.add_to(app)
 doctor.add_to(app)
 runs.add_to(app)
+hub.add_to(app)
 compare.add_to(app)
 export.add_to(app)
 report.add_to(app)

@@ -30,7 +30,7 @@ _HINT = 0.2
 class Family(Protocol):
     """Who knows models and their children: the Hub's client, or a double."""
 
-    def model(self, name: str) -> ModelRecord:
+    def record(self, name: str) -> ModelRecord:
         """A model's record. Raises TunelabError."""
 
     def children(self, name: str, relation: str, limit: int) -> Sequence[ModelRecord]:
@@ -149,7 +149,7 @@ class _Climb:
             return _as(one, "not looked up", "")
         self.seen.add(key)
         try:
-            record = self.hub.model(one.name)
+            record = self.hub.record(one.name)
         except TunelabError as error:
             return _as(one, "missing", error.message)
         parents = self.parents(record, read_sheet(record), (*below, key), depth - 1)

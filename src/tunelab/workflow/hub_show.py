@@ -11,6 +11,7 @@ from typing import Any
 from tunelab.config.catalogue import FIRST
 from tunelab.errors import TunelabError, UsageError
 from tunelab.facts.model import is_hub_id
+from tunelab.hub.client import open_client
 from tunelab.hub.fields.base_model import read_base_model
 from tunelab.hub.fields.kind import read_kind
 from tunelab.hub.fields.training import AxolotlConfig, read_axolotl
@@ -76,15 +77,8 @@ def open_models(name: str, hub: Family | None = None) -> Iterator[tuple[str, Mod
     if not is_hub_id(wanted):
         raise UsageError(f"`{wanted}` is no file or folder here, and a Hub id has the form org/name.", where=name if address else None,
                          next_step="Give a README.md, a model's folder, or an id; to look for one: tunelab hub find WORDS")
-    record = (hub or open_hub()).model(wanted)
+    record = (hub or open_client()).record(wanted)
     yield record.name, record
-
-
-def open_hub() -> Family:
-    """The Hub's client as `tunelab hub` uses it."""
-    from tunelab.hub.client import HubClient
-
-    return HubClient()
 
 
 def write_page(sheets: Sheets, path: Path) -> None:
@@ -115,7 +109,8 @@ def _hub_id(rest: str, name: str) -> str:
     """The id in an address of the Hub. Raises UsageError for a page of something else."""
     parts = [part for part in rest.split("/") if part]
     if parts and parts[0] in _OTHER_PAGES:
-        raise UsageError(f"This is the address of something else than a model ({parts[0]}).", where=name, next_step="Give the model's page or its id, org/name.")
+        raise UsageError(f"This is the address of something else than a model ({parts[0]}).", where=name,
+                         next_step="Give the model's page or its id, org/name.")
     return "/".join(parts[:2])
 
 
@@ -130,7 +125,7 @@ def _config(sheet: ModelSheet) -> ShownConfig | None:
         explained = explain_text(sheet.record.card.file, "\n" * (written.line - 1) + written.text + "\n")
     except TunelabError as error:
         return ShownConfig(written.line, problem=f"{error.where}: {error.message}" if error.where else error.message)
-    first = tuple(one for one in explained.explanations if one.written and one.name.split("[")[0].split(".")[0] in FIRST)
+    first = tuple(one for one in explained.explanations if one.written and one.name in FIRST)
     return ShownConfig(written.line, first, explained.findings)
 
 
@@ -140,7 +135,7 @@ def _about_base(sheet: ModelSheet, hub: Family | None) -> AboutBase | None:
     if name is None or len(sheet.base_model.stated) != 1 or not is_hub_id(name) or "/" not in name or name.casefold() == sheet.name.casefold():
         return None
     try:
-        record = (hub or open_hub()).model(name)
+        record = (hub or open_client()).record(name)
     except TunelabError:
         return None
     kind = read_kind(record)

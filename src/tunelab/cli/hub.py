@@ -1,0 +1,52 @@
+"""hub: find models on the Hub, read what their cards say, their families, and file them in the lab notebook."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from tunelab.cli.output import Json, console, print_json
+
+hub = typer.Typer(no_args_is_help=True, help="Which models were fine-tuned for a task; from what, on what data, says who?")
+Models = Annotated[list[str], typer.Argument(
+    metavar="MODEL|README|FOLDER...", help="Hub ids (org/name), cards (README.md), models' folders, or a folder of those.", show_default=False)]
+
+
+@hub.command()
+def show(
+    models: Models,
+    html: Annotated[Path | None, typer.Option("--html", help="Write a one-file page instead, the models side by side.")] = None,
+    as_json: Json = False,
+    as_lines: Annotated[bool, typer.Option("--jsonl", help="Print one JSON object a line and model instead of text.")] = False,
+) -> None:
+    """What a model's makers say of it, each value with the place where they say it; what contradicts what.
+
+    `--json` prints an object for one model, and `{"models": [...], "failures": [...]}` for several. Exit code 2: one of several was not read.
+
+    Examples: `tunelab hub show teknium/OpenHermes-2.5-Mistral-7B`, `tunelab hub show model/README.md`, `tunelab hub show a/b c/d --html models.html`
+    """
+    from tunelab.cli.show.hub_sheet import show_sheets
+    from tunelab.workflow.hub_show import for_machines, write_page
+    from tunelab.workflow.hub_show import show as run
+
+    sheets = run(models)
+    failures = [{"message": one.message, "where": one.where, "next_step": one.next_step} for one in sheets.failures]
+    if html is not None:
+        write_page(sheets, html)
+        console().print(f"Written: {html}")
+    elif as_lines:
+        for one in (*(for_machines(one) for one in sheets.models), *({"failure": one} for one in failures)):
+            print_json(one, one_line=True)
+    elif as_json:
+        found = [for_machines(one) for one in sheets.models]
+        print_json({"models": found, "failures": failures} if sheets.many else found[0])
+    else:
+        show_sheets(console(), sheets)
+    raise typer.Exit(2 if sheets.failures else 0)
+
+
+def add_to(app: typer.Typer) -> None:
+    """Register the verbs of this file."""
+    app.add_typer(hub, name="hub")
