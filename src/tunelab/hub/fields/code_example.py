@@ -23,7 +23,7 @@ class Shown:
 _TOKEN = re.compile(r"""\#[^\n]*|\"\"\"|'''|"(?:[^"\\\n]|\\.)*"|'(?:[^'\\\n]|\\.)*'""")
 _BEFORE = re.compile(r"""(?:(?P<var>[A-Za-z_]\w*)[ \t]*=|["'](?P<key>\w+)["'][ \t]*:|(?P<call>[A-Za-z_]\w*)[ \t]*\()[\s(\[{]*(?:[furbFURB]{1,2})?\Z""")
 _ROLE = re.compile(r"""["']role["'][ \t]*:[ \t]*["'](\w+)["']""")
-_NO_PROMPT = re.compile(r"model|token(?!izer)|path|url|repo|device|label|system|template|^id$|_id$|ckpt|checkpoint|adapter|file|dir|name|format|dtype|role|lang|revision|key|import|config|"
+_NO_PROMPT = re.compile(r"model|token|path|url|repo|device|label|system|template|^id$|_id$|ckpt|checkpoint|adapter|file|dir|name|format|dtype|role|lang|revision|key|import|config|"
                         r"task|stop|suffix|prefix|schema|sampl|tool|description|type|print|pipeline|output|answer|response|result|expected|version|endpoint|header|command|image|audio", re.IGNORECASE)
 _NO_CALL = frozenset("from_pretrained pipeline print open load_dataset load format join split replace startswith endswith get Path system exit exec_module ArgumentParser add_argument strip info Exception "
                      "ValueError login hf_hub_download snapshot_download getenv append read_csv to from_dict findall sub compile match search Llama LLM cat isinstance mo".split())
@@ -65,7 +65,7 @@ def _read(text: str) -> tuple[list[Shown], list[tuple[int, str]]]:
         name = _name(text, begin, end)
         if last >= 0 and not text[last:begin].strip(" \t\n\\+fr"):  # "a" "b" in brackets, or "a" + "b"
             prompts[-1] = replace(prompts[-1], prompt=prompts[-1].prompt + value)
-        elif name is not None and is_language(value) and is_concrete(value) and not (_is_formatted(text, begin) and "{" in value):
+        elif name is not None and _is_sentence(value) and is_concrete(value) and not (_is_formatted(text, begin) and "{" in value):
             prompts.append(Shown(value.strip(), None, begin, name))
         else:
             continue
@@ -111,6 +111,11 @@ def _unescaped(text: str) -> str:
 
 def _is_formatted(text: str, begin: int) -> bool:
     return begin > 0 and text[begin - 1] in "fF"
+
+
+def _is_sentence(value: str) -> bool:
+    """Whether a literal can be a prompt, and not an id, a path or a key."""
+    return is_language(value) and (any(one.isspace() for one in value.strip()) or not value.isascii())
 
 
 def _statement(text: str, start: int) -> bool:
@@ -202,7 +207,7 @@ def _paired(prompts: list[Shown], results: list[tuple[int, str]], text: str) -> 
 def _as_one(prompts: list[Shown], output: str | None) -> Shown:
     """The prompt among literals: the one whose name says so; a context is added to it."""
     asked = [one for one in prompts if "context" not in one.name.lower()] or prompts
-    first = next((one for one in asked if _ASKED.search(one.name)), asked[0])
+    first = asked[-1] if not asked[-1].name else next((one for one in asked if _ASKED.search(one.name)), asked[-1])
     contexts = [one.prompt for one in prompts if "context" in one.name.lower() and one is not first]
     return replace(first, prompt="\n\n".join([first.prompt, *contexts]), output=output)
 

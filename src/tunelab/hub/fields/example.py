@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import html
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
-from tunelab.hub.card import Block, Card, plain_text
+from tunelab.hub.card import Block, Card
 from tunelab.hub.evidence import Evidence
 from tunelab.hub.fields.code_example import keyed_strings, shown_in_code
 from tunelab.hub.fields.concrete import is_concrete, is_language, is_specification, is_stock, is_usage_code
 from tunelab.hub.fields.example_table import pairs_in_table
-from tunelab.hub.fields.labels import Role, is_data_heading, is_example_heading, is_other_heading, is_pure_example_heading, role_of, said_role
-from tunelab.hub.fields.turns import Turn, turns
+from tunelab.hub.fields.labels import SPEAKERS, WEAK, Role, is_data_heading, is_example_heading, is_other_heading, is_pure_example_heading, role_of, said_role
+from tunelab.hub.fields.turns import LABEL, Turn, is_name, turns
 from tunelab.hub.record import ModelRecord
 
 
@@ -97,7 +98,10 @@ class _Part:
     contexts: list[str] = field(default_factory=list)
 
 
-_BREAK = re.compile(r"<br\s*/?>", re.IGNORECASE)
+_BREAK = re.compile(r"<(?:br|/p|/div|/li)\s*/?>", re.IGNORECASE)
+_HTML = re.compile(r"</?(?:b|i|u|em|strong|p|div|span|font|code|pre|details|summary|center|h[1-6]|img|a|li|ul|ol|td|tr|th|table|small|blockquote|kbd|sup|sub|mark)\b[^<>]{0,500}>", re.IGNORECASE)
+_BOLD = re.compile(r"\*\*(?=\S)([^*\n]{1,300})(?<=\S)\*\*|(?<!\w)__(?=\S)([^_\n]{1,300})(?<=\S)__(?!\w)")
+_DATA_COLON = re.compile(r"\b(?:data ?sets?|formats?|columns|fields|structure|schema|training data)\b|数据|格式|データ|形式|데이터|형식", re.IGNORECASE)
 _SHELL = frozenset("bash sh shell zsh console powershell cmd dockerfile yaml yml toml ini bibtex latex diff makefile modelfile xml html css http".split())
 _PYTHON = frozenset("python py python3 ipython pycon js javascript typescript ts java go rust swift c# csharp".split())
 
@@ -111,13 +115,19 @@ class _Reader:
         self.waiting: _Part | None = None
         self.building: _Part | None = None
         self.pending: tuple[Role, Literal["label", "heading", "intro"], str] | None = None
+        self.loose: _Part | None = None  # a block without a label, which "Output:" below makes a prompt
+        self.barred = False  # what stands here was announced as data
         self.index = 0
 
     def read(self) -> list[Example]:
         """All examples of the body."""
         for self.index, block in enumerate(self.card.blocks):
+            if self.barred and block.kind in ("heading", "paragraph", "quote"):
+                self.barred = False
             if block.kind == "heading":
                 self._heading(block)
+            elif self.barred:
+                continue
             elif len(block.text) > MAX_TEXT:
                 self._close()
             elif block.kind == "table":
@@ -139,6 +149,9 @@ class _Reader:
             self._flush()
 
     def _table(self, block: Block) -> None:
+        if self.waiting and self.waiting.how == "label" and self.waiting.label.casefold() not in WEAK and self.waiting.block == self.index - 1:
+            self._add("\n\n".join([*self.waiting.texts, *self.waiting.contexts]), None, self.waiting.line, 0.6, block.headings)  # a table of answers
+            self.waiting = None
         if _is_barred(block.headings):
             return
         for prompt, output, row, confidence in pairs_in_table(block, is_example=any(is_example_heading(one) for one in block.headings[-2:])):
@@ -149,11 +162,11 @@ class _Reader:
         if not text.strip():
             return
         language = block.info.split()[0].strip("{}.") if block.info.split() else ""
-        pending = self._role_here()
+        pending = self.pending
         if language in _SHELL and not pending:
             self._close()
             return
-        if pending is None or pending[0] != "output" or is_usage_code(text):
+        if pending is None or pending[0] != "output" or self.waiting is None or is_usage_code(text):
             if self._samples(block, is_code=language in _PYTHON or is_usage_code(text)):
                 return
             if language in _PYTHON or is_usage_code(text) or ">>> " in text:
@@ -168,17 +181,17 @@ class _Reader:
                 return
         if pending:
             self._content(text, block.line + 1, block)
+        elif self.waiting is None and language not in _SHELL and not is_usage_code(text) and is_example_heading(" ".join(block.headings[-1:])):
+            self.loose = _Part("prompt", [text], block.line + 1, self.index, block.headings, "next")
         elif self.waiting and self.waiting.how == "code" and self._is_near() and self._is_result(text):
             self._open("output", text, block.line + 1, block, "next")
             self._close()
 
-    def _role_here(self) -> tuple[Role, str, str] | None:
-        return self.pending
-
     def _is_near(self) -> bool:
         return self.waiting is not None and self.index - self.waiting.block <= 2
 
-    def _is_result(self, text: str) -> bool:
+    @staticmethod
+    def _is_result(text: str) -> bool:
         return not is_usage_code(text) and is_concrete(text) and text.count("\n") < 80
 
     def _samples(self, block: Block, *, is_code: bool) -> bool:
@@ -242,9 +255,9 @@ class _Reader:
         return next((number for number in range(block.line, block.end + 1) if start in self.card.quote(number)), block.line)
 
     def _text(self, block: Block) -> None:
-        text = plain_text(_BREAK.sub("\n", block.text)) if "<" in block.text else block.plain
-        stripped = text.strip(" \t\n*_:：")
-        if not stripped:
+        text = _as_written(block.text)
+        stripped = text.strip(" \t\n*_:：`")
+        if not stripped or self._is_answer(text, block):
             return
         role = role_of(stripped) if len(stripped) <= 60 else None
         if role and (text.rstrip().endswith((":", "：")) or "**" in block.text or "__" in block.text or "<" in block.text or block.kind == "html"):
@@ -263,8 +276,24 @@ class _Reader:
                 self._close()
                 self.pending = (spoken, "intro", text)
                 return
-        if self.pending:
+        if text.rstrip().endswith((":", "：")) and _DATA_COLON.search(text[-80:]):
+            self._close()
+            self.barred, self.pending = True, None
+        elif self.pending:
             self._content(text, block.line, block)
+        elif self.waiting is None and block.kind == "quote" and is_pure_example_heading(" ".join(block.headings[-1:])):
+            self.loose = _Part("prompt", [text], block.line, self.index, block.headings, "next")
+
+    def _is_answer(self, text: str, block: Block) -> bool:
+        """Whether it is what somebody with a name answers to the user of the block before."""
+        if self.waiting is None or self.waiting.label.casefold() not in SPEAKERS or not self._is_near():
+            return False
+        found = LABEL.match(text)
+        if found is None or not is_name(found.group("label")) or role_of(found.group("label")) is not None:
+            return False
+        self._open("output", text[found.end() :], block.line, block, "label", found.group("label"))
+        self._close()
+        return True
 
     def _labelled(self, said: list[Turn], block: Block, template: str, text: str) -> None:
         """A paragraph, item or quote with labels in it: whole conversations, or one side whose other side is another block."""
@@ -317,8 +346,9 @@ class _Reader:
         elif part.role in ("prompt", "context"):
             self._flush()
             self.waiting = part
-        elif part.role == "output" and self.waiting is not None:
-            prompt, self.waiting = self.waiting, None
+        elif part.role == "output" and (self.waiting or (self.loose and part.block - self.loose.block <= 2 and self.loose.headings[:1] == part.headings[:1])):
+            prompt, self.waiting, self.loose = self.waiting or self.loose, None, None
+            assert prompt is not None
             if part.block - prompt.block <= 8:
                 sure = {"label": 0.85, "heading": 0.85, "intro": 0.75, "turn": 0.85, "code": 0.8, "next": 0.65}[part.how]
                 self._add("\n\n".join(["\n\n".join(prompt.texts), *prompt.contexts]), "\n\n".join(part.texts), prompt.line, sure, prompt.headings, prompt.template, label=prompt.label)
@@ -341,6 +371,13 @@ class _Reader:
         self.found.append(Example(prompt, output, round(confidence, 2), Evidence("card text", self.card.quote(line), self.card.file, line), template))
 
 
+def _as_written(text: str) -> str:
+    """Markdown without bold marks and HTML, everything else as it is written: an example is literal text, `COUNT(*)` and `<mask>` included."""
+    if "<" in text:
+        text = _HTML.sub("", _BREAK.sub("\n", text))
+    return html.unescape(_BOLD.sub(r"\1\2", text))
+
+
 def _in_body(card: Card) -> list[Example]:
     return _Reader(card).read()
 
@@ -350,7 +387,7 @@ def _is_example(prompt: str, output: str | None, headings: tuple[str, ...], labe
         return False
     if output is not None and not (output and (is_concrete(output) or output.lstrip("-").replace(".", "").isdigit())):
         return False
-    if label.casefold() in ("input", "inputs", "text", "", "input text") and (is_specification(prompt) or is_specification(output or "")):
+    if label.casefold() in ("input", "inputs", "text", "input text") and (is_specification(prompt) or is_specification(output or "")):
         return any(is_pure_example_heading(one) for one in headings[-2:]) and not is_specification(prompt)
     return not is_usage_code(prompt)
 

@@ -23,11 +23,9 @@ def pairs_in_table(block: Block, *, is_example: bool) -> Iterator[tuple[str, str
     if len(rows) < 2:
         return
     heads = [plain_text(cell).strip() for cell in rows[0]]
-    if len(heads) == 2 and role_of(heads[0]) is None:
-        yield from _upright(block)
-        return
     columns = _columns(heads)
     if columns is None:
+        yield from _upright(block) if len(heads) == 2 else ()
         return
     asked, said, is_sure = columns
     for number, row in enumerate(rows[1 : MAX_ROWS + 1], start=1):

@@ -109,7 +109,7 @@ def _by_names(text: str) -> Iterator[Turn]:
     for found in LABEL.finditer(text):
         label = found.group("label").strip(" *_\t")
         role = role_of(label)
-        if role is None and places and places[-1][3].casefold() in SPEAKERS and _is_name(label):
+        if role is None and places and places[-1][3].casefold() in SPEAKERS and is_name(label):
             role = "output"
         elif role is not None and role == "context" and not places:
             role = None if label.casefold() not in ("context", "schema") else role
@@ -129,6 +129,7 @@ def _line_end(text: str, at: int) -> int:
     return len(text) if end < 0 else end
 
 
-def _is_name(label: str) -> bool:
+def is_name(label: str) -> bool:
+    """Whether a label can be somebody's name."""
     words = label.split()
     return len(words) <= 3 and all(word[:1].isupper() or not word[:1].isascii() for word in words)
