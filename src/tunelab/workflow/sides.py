@@ -1,10 +1,11 @@
-"""The two sides of a comparison, from their names: hf:ORG/NAME, a folder, run:FOLDER, scripted:FILE.
+"""The two sides of a comparison, from their names: hf:ORG/NAME, a folder, run:FOLDER, openai:URL#MODEL, gguf:PATH, scripted:FILE.
 
 Both sides get the prompts in the template that the tuned side was trained with; a run on the same base shares its memory.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -30,18 +31,14 @@ class _Place:
 
 def open_sides(base: str, tuned: str) -> tuple[Runner, Runner]:
     """The runners of both sides. Raises UsageError, ModelError, FolderError."""
-    scripted = {name: _scripted(text, name) for name, text in (("base", base), ("tuned", tuned)) if text.startswith("scripted:")}
-    if len(scripted) == 2:
-        return scripted["base"], scripted["tuned"]
-    places = {name: _place(text) for name, text in (("base", base), ("tuned", tuned)) if name not in scripted}
+    texts = {"base": base, "tuned": tuned}
+    served = {name: opened(text.partition(":")[2], name) for name, text in texts.items() if (opened := _SERVED.get(text.partition(":")[0]))}
+    places = {name: _place(text) for name, text in texts.items() if name not in served}
     config = next((place.config for place in reversed(places.values()) if place.config is not None), None)
     if len(places) == 2 and _same_weights(places["base"], places["tuned"]):
         model = _load(places["tuned"], config)
         return model.base_runner(), model.tuned_runner()
-    local: dict[str, Runner] = {}
-    for name, place in places.items():
-        local[name] = _load(place, config).tuned_runner(name)
-    sides = {**scripted, **local}
+    sides = {**served, **{name: _load(place, config).tuned_runner(name) for name, place in places.items()}}
     return sides["base"], sides["tuned"]
 
 
@@ -50,20 +47,33 @@ def _same_weights(base: _Place, tuned: _Place) -> bool:
 
 
 def _scripted(text: str, name: str) -> Runner:
-    path = Path(text.removeprefix("scripted:"))
+    path = Path(text)
     answers = read_json(path)
     if not isinstance(answers, dict):
         raise UsageError("The file of scripted answers is not a JSON object of prompt id -> answer.", where=str(path))
     return ScriptedRunner(name, {str(key): str(value) for key, value in answers.items()})
 
 
+def _openai(text: str, name: str) -> Runner:
+    from tunelab.runners.openai import open_openai
+
+    return open_openai(text, name)
+
+
+def _gguf(text: str, name: str) -> Runner:
+    from tunelab.runners.gguf import open_gguf
+
+    return open_gguf(text, name)
+
+
+_SERVED: Mapping[str, Callable[[str, str], Runner]] = {"scripted": _scripted, "openai": _openai, "gguf": _gguf}
+"""Kind -> who opens the rest of a name, for models that are not in this process: (what stands behind the colon, the side's name)."""
+
+
 def _place(text: str) -> _Place:
     kind, _, rest = text.partition(":")
     if kind == "run":
         return _run(Path(rest))
-    if kind in {"ollama", "openai", "gguf"}:
-        raise UsageError(f"`{kind}:` models are not answered by this version of tunelab.",
-                         next_step="Use hf:ORG/NAME, a model folder, or run:FOLDER.")
     path = Path(text)
     if (path / "manifest.json").exists():
         return _run(path)
