@@ -47,6 +47,32 @@ def show(
     raise typer.Exit(2 if sheets.failures else 0)
 
 
+@hub.command()
+def tree(
+    model: Annotated[str, typer.Argument(metavar="MODEL|README|FOLDER", help="A Hub id, a card or a model's folder.", show_default=False)],
+    depth: Annotated[int, typer.Option("--depth", min=1, max=50, help="Generations of parents.")] = 10,
+    children: Annotated[int, typer.Option("--children", min=0, max=100, help="So many children of each relation, the most downloaded first.")] = 10,
+    html: Annotated[Path | None, typer.Option("--html", help="Write a one-file page with a picture instead.")] = None,
+    as_json: Json = False,
+) -> None:
+    """From which base model it comes, by which steps, says who; and what was made from it.
+
+    Examples: `tunelab hub tree HuggingFaceH4/zephyr-7b-beta`, `tunelab hub tree model/README.md --html tree.html`
+    """
+    from tunelab.cli.show.hub_tree import show_tree
+    from tunelab.workflow.hub_tree import tree as run
+    from tunelab.workflow.hub_tree import write_page
+
+    found = run(model, depth=depth, children=children)
+    if html is not None:
+        write_page(found, html)
+        console().print(f"Written: {html}")
+    elif as_json:
+        print_json(found)
+    else:
+        show_tree(console(), found)
+
+
 def add_to(app: typer.Typer) -> None:
     """Register the verbs of this file."""
     app.add_typer(hub, name="hub")

@@ -42,7 +42,7 @@ def loss_curve(steps: Sequence[StepPoint], evaluations: Sequence[EvaluationPoint
     parts += _targets(frame, steps)
     parts += [_diamond(frame.x(x), frame.y(y), f"after step {x:.0f}: held-out loss {numbers.loss(y)}") for x, y in held_out]
     parts.append(_end_labels(frame, raw, held_out))
-    return _svg(frame.width, frame.height, "loss", f"Loss by step: {_from_to(raw)}", parts)
+    return svg_element(frame.width, frame.height, "loss", f"Loss by step: {_from_to(raw)}", parts)
 
 
 def overlay(lines: Sequence[tuple[str, Sequence[XY]]], label: str, words: Callable[[float], str] = numbers.figures, width: int = 720,
@@ -63,7 +63,7 @@ def overlay(lines: Sequence[tuple[str, Sequence[XY]]], label: str, words: Callab
         both = smooth and len(points) >= SMOOTH_FROM
         drawn = [*(_lines(frame, points, "faint") if both else []), *_lines(frame, smoothed(points) if both else points, "of")]
         dots = "" if len(points) >= 40 or both else "".join(f'<circle cx="{frame.x(x):.1f}" cy="{frame.y(y):.1f}" r="2.5"/>' for x, y in known)
-        parts.append(f'<g class="run p{index % 8}"><title>{_safe(name)}: {_from_to(points, words)}</title>{"".join(drawn)}{dots}</g>')
+        parts.append(f'<g class="run p{index % 8}"><title>{svg_safe(name)}: {_from_to(points, words)}</title>{"".join(drawn)}{dots}</g>')
         x, y = (smoothed(known) if both else known)[-1]
         ends.append((frame.y(y) + 4, frame.x(x) + 6, index))
     placed: list[XY] = []
@@ -71,8 +71,8 @@ def overlay(lines: Sequence[tuple[str, Sequence[XY]]], label: str, words: Callab
         while any(abs(x - other) < 14 and abs(y - there) < 12 for other, there in placed):
             x += 12  # letters do not lie on each other
         placed.append((x, y))
-        parts.append(f'<g class="run p{index % 8}">{_text(x, y, letter(index), "end")}</g>')
-    return _svg(frame.width, frame.height, "overlay", f"{label} by step of {len(lines)} runs", parts)
+        parts.append(f'<g class="run p{index % 8}">{svg_text(x, y, letter(index), "end")}</g>')
+    return svg_element(frame.width, frame.height, "overlay", f"{label} by step of {len(lines)} runs", parts)
 
 
 def small_curve(points: Sequence[XY], label: str, words: Callable[[float], str] = numbers.figures, width: int = 440) -> str:
@@ -84,7 +84,7 @@ def small_curve(points: Sequence[XY], label: str, words: Callable[[float], str] 
     parts = [frame.grid(words, 2), *_lines(frame, points, "smooth")]
     if len(points) == 1:
         parts.append(f'<circle class="raw-dot" cx="{frame.x(points[0][0]):.1f}" cy="{frame.y(points[0][1]):.1f}" r="3"/>')
-    return _svg(frame.width, frame.height, "small", f"{label} by step: {_from_to(points, words)}", parts)
+    return svg_element(frame.width, frame.height, "small", f"{label} by step: {_from_to(points, words)}", parts)
 
 
 def intervals(group: GroupPart, width: int = 720, base: str = "base", tuned: str = "tuned") -> str:
@@ -118,7 +118,7 @@ def intervals(group: GroupPart, width: int = 720, base: str = "base", tuned: str
                             f"difference, tuned minus base: {_interval(group.difference, numbers.points)}"), width - right + 12)]
         height = y + 34
     words = f"{group.measure}: base {_interval(group.base, numbers.percent)}; tuned {_interval(group.tuned, numbers.percent)}"
-    return _svg(width, height, "intervals", words, parts)
+    return svg_element(width, height, "intervals", words, parts)
 
 
 def memory_bars(parts: Sequence[MemoryPart], measured: int | None, width: int = 720) -> str:
@@ -130,23 +130,23 @@ def memory_bars(parts: Sequence[MemoryPart], measured: int | None, width: int = 
         return ""
     left, right = 78, 84
     scale = (width - left - right) / max(total, measured or 0)
-    out, at = [_text(0, 31, "Predicted", "name")], float(left)
+    out, at = [svg_text(0, 31, "Predicted", "name")], float(left)
     for index, part in enumerate(kept):
         length = part.bytes * scale
-        label = _text(at + length / 2, 31, letter(index), "letter", "middle") if length >= 14 else ""
+        label = svg_text(at + length / 2, 31, letter(index), "letter", "middle") if length >= 14 else ""
         out.append(f'<g class="hover"><rect class="part p{index % 8}" x="{at:.1f}" y="12" width="{max(length, 0.5):.1f}" height="28">'
-                   f"<title>{_safe(part.name)}: {numbers.size(part.bytes)}</title></rect>{label}</g>")
+                   f"<title>{svg_safe(part.name)}: {numbers.size(part.bytes)}</title></rect>{label}</g>")
         at += length
-    out.append(_text(at + 8, 31, numbers.size(total), "value"))
+    out.append(svg_text(at + 8, 31, numbers.size(total), "value"))
     height = 52
     if measured:
         end = left + measured * scale
-        out += [_text(0, 71, "Measured", "name"), f'<rect class="measured" x="{left}" y="52" width="{measured * scale:.1f}" height="28">'
-                f"<title>measured peak: {numbers.size(measured)}</title></rect>", _text(end + 8, 71, numbers.size(measured), "value"),
+        out += [svg_text(0, 71, "Measured", "name"), f'<rect class="measured" x="{left}" y="52" width="{measured * scale:.1f}" height="28">'
+                f"<title>measured peak: {numbers.size(measured)}</title></rect>", svg_text(end + 8, 71, numbers.size(measured), "value"),
                 f'<line class="zero" x1="{end:.1f}" x2="{end:.1f}" y1="6" y2="86"/>']
         height = 92
     words = f"Memory: predicted {numbers.size(total)}" + (f", measured {numbers.size(measured)}" if measured else "")
-    return _svg(width, height, "memory", words, out)
+    return svg_element(width, height, "memory", words, out)
 
 
 def histogram(buckets: Sequence[tuple[int, int, int, float]], width: int = 720) -> str:
@@ -168,12 +168,12 @@ def histogram(buckets: Sequence[tuple[int, int, int, float]], width: int = 720) 
                      f'<rect class="read" x="{x + 2:.1f}" y="{bottom - tall:.1f}" width="{column - 4:.1f}" height="{tall - trained:.1f}"/>'
                      f'<rect class="learnt" x="{x + 2:.1f}" y="{bottom - trained:.1f}" width="{column - 4:.1f}" height="{trained:.1f}"/></g>')
         if rows:
-            parts.append(_text(x + column / 2, bottom - tall - 5, _short(rows), "tick", "middle"))
+            parts.append(svg_text(x + column / 2, bottom - tall - 5, short_count(rows), "tick", "middle"))
         if index % every == 0:
-            parts.append(_text(x, bottom + 15, f"{lower:,}", "tick", "start" if index == 0 else "middle"))
-    parts.append(_text(width - left, bottom + 15, f"{buckets[-1][1]:,}", "tick", "end"))
+            parts.append(svg_text(x, bottom + 15, f"{lower:,}", "tick", "start" if index == 0 else "middle"))
+    parts.append(svg_text(width - left, bottom + 15, f"{buckets[-1][1]:,}", "tick", "end"))
     words = f"Rows by length: {sum(one[2] for one in buckets):,} rows of {buckets[0][0]:,} to {buckets[-1][1]:,} tokens"
-    return _svg(width, height, "histogram", words, parts)
+    return svg_element(width, height, "histogram", words, parts)
 
 
 def shares(parts: Sequence[tuple[str, float, str]], label: str, width: int = 300) -> str:
@@ -187,13 +187,13 @@ def shares(parts: Sequence[tuple[str, float, str]], label: str, width: int = 300
     for index, (name, size, words) in enumerate(parts):
         y = index * tall
         short = name if len(name) <= 20 else f"{name[:19]}…"
-        out.append(f'<g class="hover"><title>{_safe(name)}: {_safe(words)}</title>{_text(0, y + 16, short, "name")}'
+        out.append(f'<g class="hover"><title>{svg_safe(name)}: {svg_safe(words)}</title>{svg_text(0, y + 16, short, "name")}'
                    f'<rect class="measured" x="{left}" y="{y + 6}" width="{max(1.5, span * size / most):.1f}" height="12"/>'
-                   f'{_text(left + span * size / most + 7, y + 16, words, "tick")}</g>')
-    return _svg(width, tall * len(parts), "shares", f"{label}: " + ", ".join(f"{name} {words}" for name, _, words in parts), out)
+                   f'{svg_text(left + span * size / most + 7, y + 16, words, "tick")}</g>')
+    return svg_element(width, tall * len(parts), "shares", f"{label}: " + ", ".join(f"{name} {words}" for name, _, words in parts), out)
 
 
-def _short(count: int) -> str:
+def short_count(count: int) -> str:
     """12345 -> "12.3k"."""
     return f"{count:,}" if count < 10_000 else f"{count / 1000:.3g}k" if count < 999_500 else f"{count / 1e6:.3g}M"
 
@@ -211,7 +211,7 @@ def ratio_mark(ratio: float | None, width: int = 96) -> str:
         mark = f'<path class="far" d="M{tip} 9L{back} 3V15Z"/>'
     parts = [f'<line class="track" x1="4" x2="{width - 4}" y1="9" y2="9"/>',
              f'<line class="zero" x1="{width / 2}" x2="{width / 2}" y1="2" y2="16"/>', mark]
-    return _svg(width, 18, "ratio", f"measured is {numbers.times(ratio)} of predicted", parts)
+    return svg_element(width, 18, "ratio", f"measured is {numbers.times(ratio)} of predicted", parts)
 
 
 def smoothed(points: Sequence[XY]) -> list[XY]:
@@ -299,13 +299,13 @@ class _Frame:
         for value in self._values:
             y = self.y(value)
             out.append(f'<line class="grid" x1="{_LEFT}" x2="{self._right}" y1="{y:.1f}" y2="{y:.1f}"/>')
-            out.append(_text(_LEFT - 8, y + 4, words(value), "tick", "end"))
+            out.append(svg_text(_LEFT - 8, y + 4, words(value), "tick", "end"))
         wanted = ticks(self._first, self._last, max(2, min(about, int((self._right - _LEFT) / 80))))
         steps = [self._first, *(step for step in wanted if self._first < step <= self._last and step == int(step))]
         apart = [step for step in steps if step == self._first or self.x(step) - self.x(self._first) > 34]
         for step in apart:
-            out.append(_text(self.x(step), self._bottom + 16, f"{step:,.0f}", "tick", "middle"))
-        out.append(_text((_LEFT + self._right) / 2, self.height - 3, "step", "tick axis", "middle"))
+            out.append(svg_text(self.x(step), self._bottom + 16, f"{step:,.0f}", "tick", "middle"))
+        out.append(svg_text((_LEFT + self._right) / 2, self.height - 3, "step", "tick axis", "middle"))
         return "".join(out)
 
     def column(self, start: float, end: float) -> str:
@@ -355,7 +355,7 @@ def _end_labels(frame: _Frame, raw: Sequence[XY], held_out: Sequence[XY]) -> str
     if len(labels) == 2 and labels[1][0] - labels[0][0] < 15:
         middle = (labels[0][0] + labels[1][0]) / 2
         labels = [(middle - 7.5, *labels[0][1:]), (middle + 7.5, *labels[1][1:])]
-    return "".join(_text(frame.width - _RIGHT + 7, y, words, kind) for y, words, kind in labels)
+    return "".join(svg_text(frame.width - _RIGHT + 7, y, words, kind) for y, words, kind in labels)
 
 
 def _whisker(place: Callable[[float], float], value: Estimate, y: float, kind: str, said: tuple[str, str, str], at: float) -> str:
@@ -369,21 +369,21 @@ def _whisker(place: Callable[[float], float], value: Estimate, y: float, kind: s
              f'<circle class="dot" cx="{x:.1f}" cy="{y}" r="7"/>' if kind == "tuned" else
              f'<path class="dot" d="M{x:.1f} {y - 9}L{x + 9:.1f} {y}L{x:.1f} {y + 9}L{x - 9:.1f} {y}Z"/>')
     caps = "".join(f'<line x1="{end:.1f}" x2="{end:.1f}" y1="{y - 6}" y2="{y + 6}"/>' for end in (low, high))
-    return (f'<g class="whisker {kind}"><title>{_safe(about)}</title><line class="bar" x1="{low:.1f}" x2="{high:.1f}" y1="{y}" y2="{y}"/>'
-            f"{caps}{shape}{_text(0, y + 5, name, 'name')}{_text(at, y + 5, words, 'value')}</g>")
+    return (f'<g class="whisker {kind}"><title>{svg_safe(about)}</title><line class="bar" x1="{low:.1f}" x2="{high:.1f}" y1="{y}" y2="{y}"/>'
+            f"{caps}{shape}{svg_text(0, y + 5, name, 'name')}{svg_text(at, y + 5, words, 'value')}</g>")
 
 
 def _axis(marks: Sequence[tuple[float, str]], top: float, bottom: float) -> str:
     return "".join(f'<line class="grid" x1="{x:.1f}" x2="{x:.1f}" y1="{top}" y2="{bottom}"/>'
-                   + _text(x, bottom + 15, words, "tick", "middle") for x, words in marks)
+                   + svg_text(x, bottom + 15, words, "tick", "middle") for x, words in marks)
 
 
 def _diamond(x: float, y: float, about: str) -> str:
-    return f'<path class="evaluation" d="M{x:.1f} {y - 6:.1f}l6 6l-6 6l-6 -6Z"><title>{_safe(about)}</title></path>'
+    return f'<path class="evaluation" d="M{x:.1f} {y - 6:.1f}l6 6l-6 6l-6 -6Z"><title>{svg_safe(about)}</title></path>'
 
 
 def _cross(x: float, y: float, about: str) -> str:
-    return f'<path class="cross" d="M{x - 4:.1f} {y - 4}l8 8m-8 0l8 -8"><title>{_safe(about)}</title></path>'
+    return f'<path class="cross" d="M{x - 4:.1f} {y - 4}l8 8m-8 0l8 -8"><title>{svg_safe(about)}</title></path>'
 
 
 def _interval(value: Estimate, words: Callable[[float], str]) -> str:
@@ -399,14 +399,17 @@ def _clamp(value: float, low: float, high: float) -> float:
     return low if math.isnan(value) else max(low, min(high, value))
 
 
-def _text(x: float, y: float, words: str, kind: str, anchor: str = "start") -> str:
-    return f'<text class="{kind}" x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}">{_safe(words)}</text>'
+def svg_text(x: float, y: float, words: str, kind: str, anchor: str = "start") -> str:
+    """Words at a place; text from outside is escaped."""
+    return f'<text class="{kind}" x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}">{svg_safe(words)}</text>'
 
 
-def _safe(words: str) -> str:
+def svg_safe(words: str) -> str:
+    """Text from outside as it may stand in an element or an attribute."""
     return escape(visible(words))
 
 
-def _svg(width: int, height: float, kind: str, words: str, parts: Sequence[str]) -> str:
+def svg_element(width: int, height: float, kind: str, words: str, parts: Sequence[str]) -> str:
+    """The picture; `words` tell it to those who do not see it."""
     return (f'<svg class="chart {kind}" viewBox="0 0 {width} {height:.0f}" width="{width}" height="{height:.0f}" role="img" '
-            f'aria-label="{_safe(words)}">{"".join(parts)}</svg>')
+            f'aria-label="{svg_safe(words)}">{"".join(parts)}</svg>')
