@@ -30,10 +30,15 @@ FSDP = {"fsdp_config": {"reshard_after_forward": True}}
 
 # Worker processes of one group train several configs one after another: importing torch costs more than a run of the tiny model.
 WORKER = """
-import json, sys
+import json, os, shutil, sys
+from pathlib import Path
 from tunelab.workflow.train import train
 for config, resume in json.loads(sys.argv[1]):
-    train(config, resume=resume)
+    if resume not in (True, False) and os.environ["RANK"] == "0":  # as that run was after its first checkpoint
+        copy = shutil.copytree(resume, Path(config).with_suffix(""))
+        for saved in sorted(copy.glob("checkpoint-*"), key=lambda path: int(path.name.split("-")[1]))[1:]:
+            shutil.rmtree(saved)
+    train(config, resume=bool(resume))
 """
 
 
@@ -54,8 +59,8 @@ def environment() -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": str(ROOT / "src"), "OMP_NUM_THREADS": "1"}
 
 
-def together(place: Path, *runs: tuple[Path, bool]) -> None:
-    """Train these configs with two processes of one gloo group."""
+def together(place: Path, *runs: tuple[Path, bool | str]) -> None:
+    """Train these configs with two processes of one gloo group; each resumed, or not, or from a run whose first checkpoint it is given."""
     (place / "worker.py").write_text(WORKER, encoding="utf-8")
     command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--rdzv-backend", "c10d", "--rdzv-endpoint", "localhost:0",
                str(place / "worker.py"), json.dumps([(str(path), resume) for path, resume in runs])]
@@ -134,6 +139,39 @@ def test_two_processes_are_one_with_twice_the_accumulation_also_in_shards_and_af
     for cut_run, whole_run in (("cut_ddp", "whole_ddp"), ("cut", "whole")):
         assert losses(place / cut_run) == losses(place / whole_run)
         assert all(tensor.equal(adapter(place / whole_run)[key]) for key, tensor in adapter(place / cut_run).items())
+
+
+def test_deepspeeds_stages_are_one_process_too_and_go_on_bit_for_bit(place: Path) -> None:
+    pytest.importorskip("deepspeed", reason="the package deepspeed is not installed (pip install 'tunelab[distributed]')")
+    from safetensors.torch import load_file
+
+    from tunelab.workflow.train import train
+
+    full = {"adapter": None, "lora_r": None, "lora_alpha": None, "lora_target_linear": None, "learning_rate": 0.001}
+    qlora = {"adapter": "qlora", "load_in_4bit": True}
+    (place / "zero2.json").write_text(json.dumps({"zero_optimization": {"stage": 2, "reduce_bucket_size": "auto"}, "gradient_clipping": "auto"}))
+    stages: dict[int, Any] = {1: {"zero_optimization": {"stage": 1, "offload_optimizer": {"device": "cpu"}}}, 2: str(place / "zero2.json"),
+                              3: {"zero_optimization": {"stage": 3, "stage3_param_persistence_threshold": 0, "sub_group_size": 20000}}}
+    for name, changes in (("full", full), ("qlora", qlora)):
+        train(str(config(place, f"zero_{name}", **changes, gradient_accumulation_steps=4)))
+    runs = [config(place, f"zero_full_{stage}", **full, deepspeed=asked) for stage, asked in stages.items()]
+    runs.append(config(place, "zero_qlora_3", **qlora, deepspeed=stages[3]))
+    cut = [config(place, f"cut_full_{stage}", **full, deepspeed=stages[stage]) for stage in (2, 3)]
+    together(place, *((path, False) for path in runs), *((path, str(place / path.stem.replace("cut", "zero"))) for path in cut))
+
+    def result(name: str) -> dict[str, Any]:
+        return load_file(place / name / ("model.safetensors" if "full" in name else "adapter_model.safetensors"))
+
+    for path in runs:
+        one = path.stem.rpartition("_")[0]
+        assert losses(place / path.stem) == pytest.approx(losses(place / one), rel=1e-6)
+        ours, theirs = result(path.stem), result(one)
+        assert ours.keys() == theirs.keys() and all((ours[key] - tensor).abs().max() < 2e-3 for key, tensor in theirs.items())
+    for path in cut:
+        whole = path.stem.replace("cut", "zero")
+        assert len(steps(place / path.stem / "events.jsonl")) == 9 and losses(place / path.stem) == losses(place / whole)
+        assert all(tensor.equal(result(whole)[key]) for key, tensor in result(path.stem).items())
+    assert {file.suffix for file in (place / "cut_full_3" / "checkpoint-6").iterdir()} == {".safetensors", ".json"}, "no pickles"
 
 
 def test_the_plan_of_two_processes_is_that_of_twice_the_accumulation(place: Path) -> None:

@@ -7,15 +7,15 @@ ZeRO's stages (Rajbhandari et al. 2019, arXiv:1910.02054): 1 splits the optimize
 
 from __future__ import annotations
 
-import json
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from tunelab.config.config import Config
+from tunelab.errors import ConfigError
 from tunelab.facts.machine import Machine
+from tunelab.planning.zero import read_settings
 
 MAX_DEVICES = 4096
 
@@ -69,30 +69,12 @@ def fleet_of(config: Config, machine: Machine, processes: int = 1) -> Fleet:
 
 
 def zero_stage(deepspeed: str | Mapping[str, Any], beside: Path) -> tuple[int, bool, bool]:
-    """(stage, weights offloaded, optimizer offloaded) of a DeepSpeed config: a mapping, a JSON file, or what a file's name says."""
-    settings: Any = deepspeed
-    if isinstance(deepspeed, str):
-        settings = next((found for place in (Path(deepspeed), beside / deepspeed) if (found := _json(place)) is not None), None)
-        if settings is None:
-            named = re.search(r"zero_?([123])", deepspeed.lower())
-            return int(named.group(1)) if named else 2, "cpuoffload_params" in deepspeed or "cpuoffload_all" in deepspeed, "cpuoffload" in deepspeed
-    zero = settings.get("zero_optimization") if isinstance(settings, Mapping) else None
-    if not isinstance(zero, Mapping):
-        return 0, False, False
-    stage = zero.get("stage", 0)
-    return stage if isinstance(stage, int) and 0 <= stage <= 3 else 0, _offloads(zero, "param"), _offloads(zero, "optimizer")
-
-
-def _offloads(zero: Mapping[str, Any], what: str) -> bool:
-    place = zero.get(f"offload_{what}")
-    return isinstance(place, Mapping) and place.get("device") in ("cpu", "nvme")
-
-
-def _json(path: Path) -> Any:
+    """(stage, weights offloaded, optimizer offloaded) of a DeepSpeed config; where nobody can say, stage 2, which is the usual one."""
     try:
-        return json.loads(path.read_text(encoding="utf-8")) if path.is_file() and path.stat().st_size < 1_000_000 else None
-    except (OSError, ValueError, RecursionError):
-        return None
+        zero = read_settings(deepspeed, beside)
+    except ConfigError:
+        return 2, False, False
+    return max(0, zero.stage), bool(zero.offloaded("param")), bool(zero.offloaded("optimizer"))
 
 
 def _degree(value: Any) -> int:

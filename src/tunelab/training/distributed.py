@@ -1,4 +1,4 @@
-"""Which engine trains a run: copies whose gradients are averaged (DDP), or a model in shards (FSDP 2)."""
+"""Which engine trains a run: copies whose gradients are averaged (DDP; also DeepSpeed's stage 0), or a model in shards (FSDP 2, ZeRO)."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from accelerate import Accelerator
 from accelerate.utils import DistributedDataParallelKwargs
 
 from tunelab.config import Config
+from tunelab.planning.zero import read_zero
 from tunelab.training.engine import Engine
 from tunelab.training.fsdp import Shards, checkpoint_activations
 from tunelab.training.objective import Costed
@@ -25,7 +26,11 @@ def make_engine(config: Config, accelerator: Accelerator, processes: int, costed
     """The engine that a config asks for, with so many processes; one process needs nothing but the model."""
     limit = config.optimisation.max_grad_norm
     clip_at = float("inf") if limit == 0 else 1.0 if limit is None else limit
-    shards = config.distributed.fsdp_config
+    shards, zero = config.distributed.fsdp_config, read_zero(config)
+    if processes > 1 and zero is not None and zero.stage > 0:
+        from tunelab.training.zero import ZeroShards
+
+        return ZeroShards(accelerator, costed, optimizer, clip_at, zero)
     if processes == 1 or shards is None:
         return Engine(accelerator, costed, optimizer, clip_at)
     if shards.activation_checkpointing and not config.hardware.gradient_checkpointing:

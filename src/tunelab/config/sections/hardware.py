@@ -28,8 +28,13 @@ class HardwareSection(Section):
         "Options of gradient checkpointing, such as use_reentrant.", "tunelab always uses the non-reentrant form.",
         support=Support.UNDERSTOOD)] = None
     deepspeed: Annotated[str | dict[str, Any] | None, Setting(
-        "A DeepSpeed config for many devices (ZeRO).", "Memory: optimizer state, gradients and weights are split over devices.",
-        "unset on one device", ("fp16", "bf16"), "deepspeed: deepspeed_configs/zero2.json", Support.UNDERSTOOD)] = None
+        "Split optimizer state (stage 1), gradients (2) and weights (3) over the processes with DeepSpeed (ZeRO). A JSON file, its settings as a "
+        "mapping, or a name such as deepspeed_configs/zero2.json, which says the stage where there is no such file. Acts with several processes "
+        "(`tunelab train --nproc`); accumulation, clipping, optimizer and schedule are those of this file (write `auto` there), checkpoints and the "
+        "result are whole files.",
+        "Memory: what is split falls to about 1/processes on each; offload_optimizer and offload_param move it to main memory. The losses are those of "
+        "one process but for rounding.", "unset on one device", ("fsdp_config", "gradient_accumulation_steps", "optimizer", "bf16"),
+        "deepspeed: deepspeed_configs/zero2.json")] = None
     attn_implementation: Annotated[str | None, Setting(
         "Which attention code runs: sdpa, eager, flash_attention_2, ...", "Speed and memory; results differ by rounding only.",
         "unset (sdpa)", ("sample_packing",), support=Support.UNDERSTOOD)] = None

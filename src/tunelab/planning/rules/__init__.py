@@ -21,13 +21,14 @@ from tunelab.planning.rules import (
     schedule,
     several,
     understood,
+    zero,
 )
 from tunelab.planning.rules.registry import Context, Rule, all_rules, run_rules
 
 __all__ = ["Context", "Rule", "all_rules", "check"]
 
 # Importing a topic registers its rules.
-_TOPICS = (adapter, adapter_forms, data, dialect, freezing, hardware, model, optimisation, packed, reading, run, schedule, several, understood)
+_TOPICS = (adapter, adapter_forms, data, dialect, freezing, hardware, model, optimisation, packed, reading, run, schedule, several, understood, zero)
 
 
 def check(config: Config, machine: Machine, shapes: ModelShapes | None) -> tuple[Finding, ...]:

@@ -1,4 +1,4 @@
-"""Rules on training with several processes: what FSDP does not go with here, and the engines that must be installed (TL605, TL608, TL609)."""
+"""Rules on training with several processes: what FSDP does not go with here, and Ray, which must be installed (TL608, TL609)."""
 
 from __future__ import annotations
 
@@ -6,20 +6,10 @@ from collections.abc import Iterator
 
 from tunelab.config.finding import Finding, Severity
 from tunelab.facts.packages import is_installed
+from tunelab.planning.freezing import patterns
 from tunelab.planning.rules.registry import Context, rule
 
 _SHARDED_OPTIMIZERS = frozenset({"adamw_torch", "adamw_torch_fused", "adamw", "sgd", "rmsprop", "adagrad"})
-
-
-@rule("TL605", Severity.BLOCKED, title="DeepSpeed",
-      why="tunelab shards a model with FSDP 2, which splits what ZeRO splits: the optimizer's state, gradients and weights. DeepSpeed's own engine "
-          "keeps its checkpoints in a form (pickles, one per process) in which tunelab promises nothing.",
-      bad="deepspeed: deepspeed_configs/zero2.json", good="fsdp_config: {reshard_after_forward: true}")
-def deepspeed(context: Context) -> Iterator[Finding]:
-    """A DeepSpeed config is written."""
-    if context.config.hardware.deepspeed:
-        yield context.finding("`deepspeed` is not run by this version; `fsdp_config` splits the same over the processes of `tunelab train --nproc`.",
-                              "deepspeed", expected="fsdp_config, or nothing where the model fits on one device", fix="delete `deepspeed`")
 
 
 @rule("TL608", Severity.BLOCKED, title="use_ray without Ray",
@@ -35,10 +25,12 @@ def no_ray(context: Context) -> Iterator[Finding]:
 @rule("TL609", Severity.BLOCKED, title="What FSDP does not go with here",
       why="Shards of packed weights, of an adapter that starts from a decomposition, of other optimizers' states and of pairs of models were not "
           "held against one process yet, so they are not run.",
-      bad=("fsdp_config: {reshard_after_forward: true}\noptimizer: lion_pytorch", "fsdp_config: {reshard_after_forward: true}\nrl: dpo"),
+      bad=("fsdp_config: {reshard_after_forward: true}\noptimizer: lion_pytorch",
+           "fsdp_config: {reshard_after_forward: true}\nunfrozen_parameters: ['^model.embed_tokens.weight$[:100]']",
+           "fsdp_config: {reshard_after_forward: true}\nrl: dpo"),
       good="fsdp_config: {reshard_after_forward: true}\noptimizer: adamw_torch")
 def unsharded(context: Context) -> Iterator[Finding]:
-    """fsdp_config with 4 or 8 bits, pissa or olora, fp16, an optimizer outside torch, or a preference method."""
+    """fsdp_config with 4 or 8 bits, pissa or olora, single rows of a tensor, fp16, an optimizer outside torch, or a preference method."""
     config = context.config
     if config.distributed.fsdp_config is None:
         return
@@ -46,6 +38,7 @@ def unsharded(context: Context) -> Iterator[Finding]:
     cases = [
         ("load_in_4bit", config.model.load_in_4bit, "16-bit weights"), ("load_in_8bit", config.model.load_in_8bit, "16-bit weights"),
         ("peft_init_lora_weights", start.startswith(("pissa", "olora")), "the default start"),
+        ("unfrozen_parameters", any(one.rows is not None for one in patterns(config)), "whole tensors"),
         ("fp16", config.hardware.fp16, "bf16: auto"), ("rl", config.preference.method is not None, "the method without fsdp_config"),
         ("optimizer", config.optimisation.optimizer not in _SHARDED_OPTIMIZERS, "adamw_torch, sgd, rmsprop or adagrad")]
     for key, holds, instead in cases:

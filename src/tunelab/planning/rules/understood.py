@@ -9,8 +9,6 @@ from tunelab.config.finding import Finding, Severity
 from tunelab.config.setting import Support
 from tunelab.planning.rules.registry import Context, rule
 
-_OWN_RULE = frozenset({"deepspeed"})
-
 
 @rule("TL801", Severity.NOTE, title="Understood, not acted on",
       why="The setting is known and the run does not act on it; what that means for the result is in the message.",
@@ -18,7 +16,7 @@ _OWN_RULE = frozenset({"deepspeed"})
 def not_acted_on(context: Context) -> Iterator[Finding]:
     """A key with Support.UNDERSTOOD holds something else than its default."""
     for name, key in typed_keys().items():
-        if key.setting.support is not Support.UNDERSTOOD or key.status or name in _OWN_RULE or "." in name:
+        if key.setting.support is not Support.UNDERSTOOD or key.status or "." in name:
             continue
         value = context.config.value(name)
         if name == "attn_implementation" and value == "sdpa":
