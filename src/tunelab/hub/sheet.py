@@ -61,8 +61,9 @@ def read_sheet(record: ModelRecord) -> ModelSheet:
     """Read everything. Never fails, whatever the card is."""
     axolotl = read_axolotl(record)
     kind = read_kind(record)
+    datasets = read_datasets(record, axolotl, kind)
     sheet = ModelSheet(
-        record, kind=kind, base_model=read_base_model(record, kind, axolotl), task=read_task(record), datasets=read_datasets(record, axolotl),
+        record, kind=kind, base_model=read_base_model(record, kind, axolotl), task=read_task(record, kind, datasets), datasets=datasets,
         examples=read_examples(record), template=read_template(record), licence=read_licence(record), languages=read_languages(record),
         size=read_size(record), format=read_format(record), method=read_method(record, axolotl), hyperparameters=read_hyperparameters(record, axolotl),
         axolotl=axolotl, evaluation=read_evaluation(record))
