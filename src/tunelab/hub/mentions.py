@@ -3,30 +3,24 @@
 from __future__ import annotations
 
 import re
+from bisect import bisect_left
 from dataclasses import dataclass
 
 from tunelab.hub.model_names import families, id_of_address, is_model_like, model_name
 
-_OPEN, _CLOSE = "\ue000", "\ue001"
+_OPEN, _CLOSE, _SOFT_MARK = "\ue000", "\ue001", "\x1f"
+_SOFT = re.compile(r"(?<! )(?<!\\)\n(?!\s*(?:[-*+|#>•\n]|\d+[.)]|[A-Z][\w ()/-]{1,40}:))")
 _LINK = re.compile(r"!?\[([^\[\]]{0,300})\]\(\s*<?([^\s()<>]{0,500})>?[^()]{0,200}\)|<a\s[^<>]{0,400}?href\s*=\s*[\"']?([^\"'\s<>]{1,500})[\"']?[^<>]{0,200}>([^<]{0,300})</a>|"
                    r"(https?://[^\s<>()\"'`|\ue000]{4,500})|(?<![a-z0-9_/.@:~-])([a-z0-9][a-z0-9_.-]{0,60}/[a-z0-9][a-z0-9_.-]{1,95})(?![a-z0-9_/-])", re.IGNORECASE)
 _TOKEN = re.compile(r"\ue000(\d+)\ue001|[A-Za-z0-9\u00c0-\u024f][A-Za-z0-9\u00c0-\u024f._+/'’-]*|\.{0,2}/[\w./-]+|[^\x00-\x7f\ue000]+|\S|\n")
 _EMPHASIS = re.compile(r"(?<![\w*])[*_](?=[^\s*_])|(?<=[^\s*_])[*_](?![\w*])")
-_STOPS = frozenset(("on with for using via by dataset datasets data corpus and or that which than to in is are was were as but while where when if however"
-                    " vs versus compared pour mit für para con avec sur").split())
-_GOES_ON = frozenset(("instruct chat base large small tiny mini medium xl xxl xs uncased cased multilingual coder math code nemo neo neox it pt hf beta alpha pro next turbo plus scout vision vl"
-                      " r1 distill multilingual-cased v1 v2 v3 instruct-v0.1 wwm mlm cnn xsum english japanese chinese german squad2 sft dpo nano micro light lite hermes preview maverick"
-                      " orca moe qat effective").split())
-_BEFORE = frozenset("meta code open nous flan xlm xlm-r stable deep tiny distil m bio sci fin legal clinical long mega sentence neural intel orca aya yi command opt solar phi aya nous".split())
-_DATA_AFTER = re.compile(r"[\s\"'”)]{0,3}(?:(?:instruction|chat|training|conversation|style|format|generated|based|like|synthetic)[\s-]){0,2}(?:data|dataset|datasets|corpus|corpora|samples|outputs|conversations|"
+_STOPS = frozenset(["on", "with", "for", "using", "via", "by", "dataset", "datasets", "data", "corpus", "and", "or", "that", "which", "than", "to", "in", "is", "are", "was", "were", "as", "but", "while", "where", "when", "if", "however", "vs", "versus", "compared", "pour", "mit", "für", "para", "con", "avec", "sur"])
+_GOES_ON = frozenset(["instruct", "chat", "base", "large", "small", "tiny", "mini", "medium", "xl", "xxl", "xs", "uncased", "cased", "multilingual", "coder", "math", "code", "nemo", "neo", "neox", "it", "pt", "hf", "beta", "alpha", "pro", "next", "turbo", "plus", "scout", "vision", "vl", "r1", "distill", "multilingual-cased", "v1", "v2", "v3", "instruct-v0.1", "wwm", "mlm", "cnn", "xsum", "english", "japanese", "chinese", "german", "squad2", "sft", "dpo", "nano", "micro", "light", "lite", "hermes", "preview", "maverick", "orca", "moe", "qat", "effective"])
+_BEFORE = frozenset(["meta", "code", "open", "nous", "flan", "xlm", "xlm-r", "stable", "deep", "tiny", "distil", "m", "bio", "sci", "fin", "legal", "clinical", "long", "mega", "sentence", "neural", "intel", "orca", "aya", "yi", "command", "opt", "solar", "phi", "aya", "nous"])
+_DATA_AFTER = re.compile(r"\s?[–—-]based|[\s\"'”)]{0,3}(?:(?:instruction|chat|training|conversation|style|format|generated|based|like|synthetic)[\s-]){0,2}(?:data|dataset|datasets|corpus|corpora|samples|outputs|conversations|"
                          r"generations?|completions|responses|prompt|prompts|template|format|tokenizer|license|licence|community license|paper|blog|benchmark|leaderboard|embeddings?|数据|データ|の?形式)(?![\w-])", re.IGNORECASE)
 # Words with capitals that begin no model's name.
-_COMMON = frozenset(("hugging face meta google openai microsoft transformer transformers lora qlora peft unsloth axolotl english french german spanish chinese japanese korean arabic hindi russian the this"
-                     " our a an pytorch tensorflow trl sft dpo orpo llm llms nlp cnn lstm none ai sota huggingface hf gguf gptq awq exl2 onnx mlx colab gpu cpu nvidia kaggle github bf16 fp16 apache mit i we"
-                     " it its causal masked language model models vision encoder decoder seq2seq api python top state-of-the-art pre-trained pretrained open-source fine-tuned finetuned fine-tune"
-                     " instruction-tuned instruct-tuned in-house multi-lingual cross-lingual multi-task large-scale a100 h100 rtx t4 tpu v100 amazon ibm alibaba tencent baidu facebook apple intel stability"
-                     " ties dare slerp linear passthrough task arithmetic stock della breadcrumbs mergekit lazymergekit sce nuslerp karcher dare_ties dare_linear model_stock"
-                     " stanford salesforce eleutherai mosaicml bigscience data dataset custom wikipedia").split())
+_COMMON = frozenset(["hugging", "face", "meta", "google", "openai", "microsoft", "transformer", "transformers", "lora", "qlora", "peft", "unsloth", "axolotl", "english", "french", "german", "spanish", "chinese", "japanese", "korean", "arabic", "hindi", "russian", "the", "this", "our", "a", "an", "pytorch", "tensorflow", "trl", "sft", "dpo", "orpo", "llm", "llms", "nlp", "cnn", "lstm", "none", "ai", "sota", "huggingface", "hf", "gguf", "gptq", "awq", "exl2", "onnx", "mlx", "colab", "gpu", "cpu", "nvidia", "kaggle", "github", "bf16", "fp16", "apache", "mit", "i", "we", "it", "its", "causal", "masked", "language", "model", "models", "vision", "encoder", "decoder", "seq2seq", "api", "python", "top", "state-of-the-art", "pre-trained", "pretrained", "open-source", "fine-tuned", "finetuned", "fine-tune", "instruction-tuned", "instruct-tuned", "in-house", "multi-lingual", "cross-lingual", "multi-task", "large-scale", "a100", "h100", "rtx", "t4", "tpu", "v100", "amazon", "ibm", "alibaba", "tencent", "baidu", "facebook", "apple", "intel", "stability", "ties", "dare", "slerp", "linear", "passthrough", "task", "arithmetic", "stock", "della", "breadcrumbs", "mergekit", "lazymergekit", "sce", "nuslerp", "karcher", "dare_ties", "dare_linear", "model_stock", "stanford", "salesforce", "eleutherai", "mosaicml", "bigscience", "data", "dataset", "custom", "wikipedia"])
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,11 +38,17 @@ class Mention:
 
 @dataclass(frozen=True, slots=True)
 class FlatText:
-    """Text without emphasis whose links and Hub ids are single marks; `sources`: what stood there, `ids`: the model's id, "" for another link."""
+    """Text without emphasis whose links and Hub ids are single marks; `sources`: what stood there, `ids`: the model's id, "" for another link;
+    `breaks`: where lines of the card ended that go on as one ("\\n" in `text` is an end that counts)."""
 
     text: str
-    sources: tuple[str, ...]
-    ids: tuple[str, ...]
+    sources: tuple[str, ...] = ()
+    ids: tuple[str, ...] = ()
+    breaks: tuple[int, ...] = ()
+
+    def lines_before(self, place: int) -> int:
+        """How many lines of the card end before a place."""
+        return bisect_left(self.breaks, place) + self.text.count("\n", 0, place)
 
     def written(self, start: int, end: int) -> str:
         """A piece of it as it stood in the card."""
@@ -58,13 +58,15 @@ class FlatText:
 _TOKEN_MARK = re.compile(r"\ue000(\d+)\ue001")
 
 
-def flat(text: str) -> FlatText:
-    """The text made ready to be searched. Lines stay lines."""
+def flat(text: str, *, wrapped: bool = True) -> FlatText:
+    """The text made ready to be searched. `wrapped`: a line's end is a space, as in Markdown, unless the next looks like an entry of its own."""
+    if wrapped and "\n" in text:
+        text = _SOFT.sub(_SOFT_MARK, text)
     text = text.replace(_OPEN, " ").replace(_CLOSE, " ").replace("**", "").replace("__", "").replace("`", "").replace("\xa0", " ")
     if "*" in text or "_" in text:
         text = _EMPHASIS.sub("", text)
     if "/" not in text:
-        return FlatText(text, (), ())
+        return _finished(text)
     sources: list[str] = []
     ids: list[str] = []
 
@@ -92,7 +94,13 @@ def flat(text: str) -> FlatText:
         tail = where[len(where.rstrip(".,;:")):] if url else ""
         return f"{_OPEN}{len(ids) - 1}{_CLOSE}{tail}"
 
-    return FlatText(_LINK.sub(mark, text), tuple(sources), tuple(ids))
+    return _finished(_LINK.sub(mark, text), tuple(sources), tuple(ids))
+
+
+def _finished(text: str, sources: tuple[str, ...] = (), ids: tuple[str, ...] = ()) -> FlatText:
+    if _SOFT_MARK not in text:
+        return FlatText(text, sources, ids)
+    return FlatText(text.replace(_SOFT_MARK, " "), sources, ids, tuple(at for at, letter in enumerate(text) if letter == _SOFT_MARK))
 
 
 def mentions_after(text: FlatText, start: int, *, strong: bool = True, many: bool = False, gap: int = 6, reach: int = 200) -> list[Mention]:
@@ -118,7 +126,7 @@ def mentions_after(text: FlatText, start: int, *, strong: bool = True, many: boo
         if one is not None and strong and other is None and one.value and not _DATA_AFTER.match(text.text, one.end):
             other = one
         lower = word.lower()
-        if (lower in _STOPS and not (many and lower in ("and", "or"))) or word in ";!?|" or (word == "\n" and not many) or (word == ":" and index > 0) or len(word) > 40:
+        if (lower in _STOPS and not (many and lower in ("and", "or"))) or word in ";!?|" or (word == "\n" and not many and index > 0) or (word == ":" and index > 0) or len(word) > 40:
             break
         if word in "(" and found == [] and index > 1 and not many:
             break
@@ -140,7 +148,7 @@ def mention_before(text: FlatText, end: int, *, reach: int = 120, gap: int = 4) 
     last, last_index, index = None, 0, 0
     while index < len(tokens):
         one, after = _mention_at(text, tokens, index)
-        if one is not None and one.sure and one.value:
+        if one is not None and one.sure and one.value and not one.value.lower().endswith("-sized"):
             last, last_index, index = one, after, after
             continue
         index += 1
@@ -150,8 +158,7 @@ def mention_before(text: FlatText, end: int, *, reach: int = 120, gap: int = 4) 
     return last if all(word in _LINKING for word in between) else None
 
 
-_LINKING = frozenset("model models weights ( ) , was is has been which that language llm architecture checkpoint base the a an and then further , : 7b 13b [ ] - – — instruct 4-bit transformer pretrained encoder"
-                     " decoder – lora".split())
+_LINKING = frozenset(["model", "models", "weights", "(", ")", ",", "was", "is", "has", "been", "which", "that", "language", "llm", "architecture", "checkpoint", "base", "the", "a", "an", "and", "then", "further", ",", ":", "7b", "13b", "[", "]", "-", "–", "—", "instruct", "4-bit", "transformer", "pretrained", "encoder", "decoder", "–", "lora"])
 
 
 def _mention_at(text: FlatText, tokens: list[re.Match[str]], index: int) -> tuple[Mention | None, int]:
@@ -222,5 +229,5 @@ def _looks_named(word: str) -> bool:
     if model_name(word) is None or word.lower() in _COMMON or len(word) < 2 or not word[0].isalnum():
         return False
     capitals = sum(letter.isupper() for letter in word)
-    return (capitals > 0 and (any(letter.isdigit() for letter in word) or "-" in word or (word[0].isupper() and capitals >= 2) or word[0].isupper())
+    return ((capitals > 0 and (any(letter.isdigit() for letter in word) or "-" in word or (word[0].isupper() and capitals >= 2) or word[0].isupper()))
             or ("-" in word and any(letter.isdigit() for letter in word) and word[0].isalpha()))

@@ -114,6 +114,12 @@ def resolve(name: str) -> str | None:
     return _by_key().get(key(name))
 
 
+def name_of_path(path: str) -> str | None:
+    """The model that a place on a disk is called after: "/models/llama-3-8b/" -> "llama-3-8b"; None for "outputs/checkpoint-500"."""
+    last = re.split(r"[\\/]", path.rstrip("\\/ "))[-1]
+    return last if _ID.match(f"x/{last}") and is_model_like(last) and not re.match(r"(?i)checkpoint|output|result", last) else None
+
+
 @cache
 def _table(name: str) -> tuple[tuple[str, str], ...]:
     text = resources.files("tunelab.hub").joinpath(f"known/{name}").read_text(encoding="utf-8")

@@ -10,9 +10,9 @@ from tunelab.hub.card import Block, Card
 from tunelab.hub.evidence import Evidence
 from tunelab.hub.model_names import ModelName, model_name
 
-_MERGE = re.compile(r"^[ \t]*(?:merge_method|merge_mode|slices|gate_mode)[ \t]*:|^[ \t]*-[ \t]*(?:source_model|sources)[ \t]*:", re.MULTILINE)
-_METHOD = re.compile(r"^[ \t]*merge_method[ \t]*:[ \t]*([\w-]{1,40})", re.MULTILINE)
-_PARENT = re.compile(r"""^[ \t]*(?:-[ \t]*)?(?:(model|source_model|base_model|model_path)[ \t]*:[ \t]*)["']?([^\s"'#]{1,200})""")
+_MERGE = re.compile(r"\b(?:merge_method|merge_mode|gate_mode):|^[ \t]*slices[ \t]*:|^[ \t]*-[ \t]*(?:source_model|sources)[ \t]*:", re.MULTILINE)
+_METHOD = re.compile(r"\bmerge_method[ \t]*:[ \t]*([\w-]{1,40})")
+_PARENT = re.compile(r"""(?:\A|[\s-])(model|source_model|base_model|model_path)[ \t]*:[ \t]*(?:"([^"\n]{1,300})"|'([^'\n]{1,300})'|([A-Za-z]:[\\/][^\n#]{1,300}|[^\s"'#]{1,200}))""")
 _SETTING = re.compile(r"""^[ \t]*(?:-{0,2})(base_model|base_model_id|base_model_name|base_model_name_or_path|model_name_or_path|base_model_path|pretrained_model_name_or_path|BASE_MODEL|BASE|base_id|BASE_MODEL_ID|peft_base)"""
                       r"""[ \t]*[:=]?[ \t]*[fr]?["']?([A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9][\w.-]{0,95}|[a-z][\w.-]{2,60})["']?[ \t\\,]*(?:#.{0,200})?$""")
 _LOADED = re.compile(r"""\b(?:Auto\w*|\w*(?:Model|ForCausalLM|LMHeadModel|Classification|Generation|LanguageModel|ForConditionalGeneration|Pipeline))\.from_pretrained\(\s*(?:model_name\s*=\s*|pretrained_model_name_or_path\s*=\s*)?["']([^"'\s]{2,200})["']""")
@@ -43,16 +43,16 @@ def _recipe(card: Card, block: Block) -> Recipe:
     models: dict[str, Evidence] = {}
     base: tuple[str, Evidence] | None = None
     for line, text in _numbered(block):
-        found = _PARENT.match(text)
-        for written in found.group(2).split("+") if found else ():
-            said = model_name(written)
-            if said is None or said.is_path or not said.is_id:
-                continue
-            evidence = Evidence("card text", text.strip(), card.file, line)
-            if found and found.group(1) == "base_model":
-                base = (said.value, evidence)
-            else:
-                models.setdefault(said.value, evidence)
+        for found in _PARENT.finditer(text[:5_000]):
+            for written in next(filter(None, found.groups()[1:])).split("+"):
+                said = model_name(written)
+                if said is None or not (said.is_id or said.is_path):
+                    continue
+                evidence = Evidence("card text", text.strip(), card.file, line)
+                if found.group(1) == "base_model":
+                    base = (said.value, evidence)
+                else:
+                    models.setdefault(said.value, evidence)
     method = _METHOD.search(block.text)
     first = next((line for line, text in _numbered(block) if _MERGE.match(text)), block.line)
     return Recipe(method.group(1) if method else "", tuple(models.items()), base, Evidence("card text", card.quote(first), card.file, first))

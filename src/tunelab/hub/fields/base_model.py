@@ -6,15 +6,16 @@ import re
 from collections.abc import Iterator
 from dataclasses import replace
 
+from tunelab.hub.card import links
 from tunelab.hub.evidence import STATED, Answer, Candidate, Evidence, ranked
 from tunelab.hub.fields.base_code import loaded_beside_adapter, merge_recipe, settings
 from tunelab.hub.fields.base_text import Claim, read_claims
 from tunelab.hub.fields.training import AxolotlConfig
-from tunelab.hub.model_names import is_model_like, key, known_root, model_name, resolve, same_model, vaguer, words
+from tunelab.hub.model_names import id_of_address, is_model_like, key, known_root, model_name, name_of_path, resolve, same_model, vaguer, words
 from tunelab.hub.record import ModelRecord
 
 _HINT = 0.45
-_PATH_NOTE = "a place on the maker's disk, not a model's name"
+_PATH_NOTE = "a place on the maker's disk"
 _NO_NAMES = re.compile(r"(?:gpt|chatgpt|claude|gemini)[-_ ]?[345o]|chatgpt", re.IGNORECASE)
 
 
@@ -28,7 +29,9 @@ def read_base_model(record: ModelRecord, kind: Answer, axolotl: AxolotlConfig | 
     written = [*_config(record, own), *_code(record, own, kind.value), *(_candidate(one) for one in _told_apart(claims, formal, merged, packed))]
     if kind.value == "base" and not any(one.confidence >= STATED for one in formal):
         written = [_weaker(one, 0.75) for one in written]
-    gathered = _joined([*(_of_copy(claims, formal) if packed else formal), *recipe, *written])
+    gathered = _joined([*(_of_copy(claims, formal, own) if packed else formal), *recipe, *written])
+    if packed and not any(one.confidence >= STATED for one in gathered):
+        gathered += _linked(record, own)
     many = merged or len({key(one.value) for one in formal if one.confidence >= 0.9 and one.evidence[0].kind == "card metadata"}) > 1
     if many:
         gathered = _parents_only(gathered, formal, recipe)
@@ -66,9 +69,15 @@ def _formal(value: str, confidence: float, evidence: Evidence, record: ModelReco
         if said is None or (record.is_hub_id and said.value.lower() == record.name.lower()):
             continue
         if said.is_path:
-            yield Candidate(said.value, 0.3, (evidence,), _PATH_NOTE)
+            yield _placed(said.value, evidence)
         else:
             yield Candidate(said.value, confidence if said.is_id or len(said.value) < 60 else 0.4, (evidence,))
+
+
+def _placed(path: str, evidence: Evidence) -> Candidate:
+    """A place on somebody's disk: what its last part says, when that is a model's name; else a hint that something was named."""
+    name = name_of_path(path)
+    return Candidate(name, 0.55, (evidence,), f"by the name of {_PATH_NOTE}: {path}") if name else Candidate(path, 0.3, (evidence,), _PATH_NOTE)
 
 
 def _adapter(record: ModelRecord) -> Iterator[Candidate]:
@@ -97,7 +106,8 @@ def _config(record: ModelRecord, own: frozenset[str]) -> Iterator[Candidate]:
     said = model_name(value)
     if said is not None and not _is_own(said.value, own):
         evidence = Evidence("config.json", f"_name_or_path: {value}", "config.json")
-        yield Candidate(said.value, 0.3 if said.is_path else 0.62, (evidence,), _PATH_NOTE if said.is_path else "config.json says from where the weights were loaded")
+        loaded = Candidate(said.value, 0.62, (evidence,), "config.json says from where the weights were loaded")
+        yield replace(_placed(said.value, evidence), confidence=0.3) if said.is_path else loaded
 
 
 def _recipe(record: ModelRecord, merged: bool) -> Iterator[Candidate]:
@@ -105,9 +115,11 @@ def _recipe(record: ModelRecord, merged: bool) -> Iterator[Candidate]:
     if recipe is None:
         return
     for name, evidence in recipe.models:
-        yield Candidate(name, 0.92, (evidence,))
+        said = model_name(name)
+        yield _placed(name, evidence) if said is not None and said.is_path else Candidate(name, 0.92, (evidence,))
     if recipe.base is not None:
-        yield Candidate(recipe.base[0], 0.9, (recipe.base[1],), "the base of the merge")
+        said = model_name(recipe.base[0])
+        yield _placed(*recipe.base) if said is not None and said.is_path else Candidate(recipe.base[0], 0.9, (recipe.base[1],), "the base of the merge")
 
 
 def _code(record: ModelRecord, own: frozenset[str], kind: str | None) -> Iterator[Candidate]:
@@ -129,6 +141,8 @@ def _told_apart(claims: list[Claim], formal: list[Candidate], merged: bool, pack
         other = one.about and not same_model(one.about, one.value) and any(same_model(one.about, parent) for parent in parents)
         if one.cue == "merge of" and not merged:
             one = replace(one, confidence=min(one.confidence, 0.4))
+        if one.cue == "original":
+            one = replace(one, confidence=0.62 if packed and one.is_id else 0.3)
         if one.cue in ("quant of", "was converted", "converted") and not packed:
             one = replace(one, confidence=min(one.confidence, 0.6))
         if one.relative or other or (enumerated and one.cue not in _OF_MERGES):
@@ -141,10 +155,16 @@ _OF_MERGES = frozenset({"merge of", "list", "as base", "uses as", "label", "tabl
 _OF_COPIES = frozenset({"version", "quant of", "converted", "was converted"})
 
 
-def _of_copy(claims: list[Claim], formal: list[Candidate]) -> list[Candidate]:
+def _likeness(name: str, own: frozenset[str]) -> int:
+    """Letters of a name that one of the model's own names shares with it: the longest of its words' runs."""
+    parts = words(name)
+    return max((len("".join(parts[start:end])) for start in range(len(parts)) for end in range(start + 1, len(parts) + 1) if any("".join(parts[start:end]) in one for one in own)), default=0)
+
+
+def _of_copy(claims: list[Claim], formal: list[Candidate], own: frozenset[str]) -> list[Candidate]:
     """A packed copy's metadata are often its parent's, base model included: then the sentence on what was packed has the last word."""
     packed = next((one for one in claims if one.cue in _OF_COPIES and one.is_id and one.confidence >= 0.8), None)
-    if packed is None or any(same_model(one.value, packed.value) for one in formal):
+    if packed is None or any(same_model(one.value, packed.value) or _likeness(one.value, own) > _likeness(packed.value, own) for one in formal):
         return formal
     return [replace(one, confidence=min(one.confidence, _HINT), note=f"the metadata name it; the card says that {packed.value} was converted") if one.evidence[0].kind == "card metadata" else one
             for one in formal]
@@ -153,26 +173,26 @@ def _of_copy(claims: list[Claim], formal: list[Candidate]) -> list[Candidate]:
 def _candidate(claim: Claim) -> Candidate:
     said = model_name(claim.value)
     if said is not None and said.is_path:
-        return Candidate(claim.value, 0.3, (claim.evidence,), _PATH_NOTE)
+        return _placed(claim.value, claim.evidence)
     note = f"said of {claim.about}" if claim.about and claim.confidence <= 0.4 else ""
     return Candidate(claim.value, claim.confidence, (claim.evidence,), note)
 
 
 def _joined(candidates: list[Candidate]) -> list[Candidate]:
-    """Different names of one model brought under one: the surest, a Hub id before a mere name; a vaguer name ("Llama 2") supports the
-    more exact one."""
-    order = sorted(candidates, key=lambda one: -one.confidence)
-    leaders: list[Candidate] = []
-    found = []
+    """Different names of one model brought under one: a Hub id before a mere name, the more exact name before the vaguer ("Llama 2"), then
+    the surer."""
+    named = {one.value: one for one in sorted(candidates, key=lambda one: one.confidence)}
+    order = sorted(named.values(), key=lambda one: -one.confidence)
+    leader_of: dict[str, str] = {}
     for one in order:
-        leader = next((other for other in leaders if same_model(other.value, one.value)), None) or next((other for other in leaders if vaguer(one.value, other.value)), None)
-        if leader is None:
-            exact = next((other for other in order if other is not one and other.confidence >= STATED and ("/" in other.value) > ("/" in one.value)
-                          and (same_model(other.value, one.value) or vaguer(one.value, other.value))), None)
-            leader = replace(one, value=exact.value) if exact is not None and "/" not in one.value else one
-            leaders.append(leader)
-        found.append(replace(one, value=leader.value))
-    return found
+        same = [other for other in order if other.value in leader_of.values() and same_model(other.value, one.value)]
+        exact = [other for other in order if other is not one and other.confidence >= STATED and vaguer(one.value, other.value) and not vaguer(other.value, one.value)]
+        if "/" not in one.value:
+            same += [other for other in order if other is not one and "/" in other.value and other.confidence >= STATED and same_model(other.value, one.value)]
+            leader_of[one.value] = next((other.value for other in (*same, *exact)), one.value)
+        else:
+            leader_of[one.value] = next((other.value for other in same), one.value)
+    return [replace(one, value=leader_of.get(leader_of[one.value], leader_of[one.value])) for one in candidates]
 
 
 def _parents_only(candidates: list[Candidate], formal: list[Candidate], recipe: list[Candidate]) -> list[Candidate]:
@@ -183,6 +203,16 @@ def _parents_only(candidates: list[Candidate], formal: list[Candidate], recipe: 
 
 def _weaker(one: Candidate, factor: float) -> Candidate:
     return replace(one, confidence=round(min(one.confidence * factor, _HINT), 3))
+
+
+def _linked(record: ModelRecord, own: frozenset[str]) -> list[Candidate]:
+    """Of a packed copy that does not say what was packed: a model that it links to and that has its name."""
+    for block in record.card.blocks:
+        for _, address in links(block.text) if "/" in block.text and block.kind != "fence" else ():
+            name = id_of_address(address)
+            if name is not None and not _is_own(name, own) and len("".join(words(name))) > 3 and any("".join(words(name)) in one for one in own):
+                return [Candidate(name, 0.58, (Evidence("card text", record.card.quote(block.line), record.card.file, block.line),), "linked to, and of the same name")]
+    return []
 
 
 def _hints_of_name(record: ModelRecord, found: list[Candidate]) -> list[Candidate]:

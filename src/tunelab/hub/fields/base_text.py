@@ -48,16 +48,17 @@ def _cue(name: str, stems: str, pattern: str, where: Where, confidence: float, *
 
 _TUNE = r"(?:re-?)?fine[\s-]?-?tun(?:ed|e|ing|es)|finetun(?:ed|e|ing|es)"
 _OUT_OF = r"(?:from|of|over|off(?: of)?|atop|(?:up)?on top of|starting from)"
-_ROLE = r"(?:base|foundation|foundational|backbone|starting point|starting checkpoint|underlying model|pre-?trained model|initiali[sz]ation|parent|teacher-free base)"
+_ROLE = r"(?:base|foundation|foundational|backbone|starting point|starting checkpoint|underlying model|pre-?trained model|initiali[sz]ation|parent|sentence transformer(?: embedding)?(?: model| body)?|embedding model|language model backbone|text encoder)"
 _CUES = (
     _cue("version", "version|variant|derivative|edition|checkpoint|conversion|export|port|upload|clone|copy|fork|replica|extension",
-         r"\b(?:version|variant|derivative|edition|checkpoint|conversion|export|port|re-?upload|clone|copy|fork|replica|extension)s?\)? (?:of|from|for)\b", "after", 0.9),
-    _cue("tuned from", "tun", rf"\b(?:{_TUNE})(?: (?:model|version|variant|checkpoint|adapter))?,? {_OUT_OF}\b", "after", 0.9),
+         r"\b(?:version|variant|derivative|edition|checkpoint|conversion|export|port|re-?upload|clone|copy|fork|replica|extension)s?\)?(?: model)? (?:of|from|for)\b", "after", 0.9),
+    _cue("tuned from", "tun", rf"\b(?:{_TUNE}|[\w-]{{0,20}}tuned)(?: (?:model|version|variant|checkpoint|adapter))?,? {_OUT_OF}\b", "after", 0.9),
     _cue("tuned on", "tun", rf"\b(?:{_TUNE}|tuned) on\b", "after", 0.66, strong=False, gap=4),
     _cue("tuned with", "tun", rf"\b(?:{_TUNE}) (?:using|with|via|based on|utili[sz]ing|version based on)\b", "after", 0.7, strong=False, gap=5),
     _cue("tuning", "tun", rf"\b(?:{_TUNE}|instruct(?:ion)?-tun(?:ed|ing)) (?!on\b|using\b|with\b|for\b|to\b|from\b|of\b|in\b|via\b|by\b|version\b|model\b|and\b)", "after", 0.72, strong=False, gap=5),
     _cue("took", "took|take|taking|start", r"\b(?:we|i|by) (?:took|take|taking|start(?:ed)? (?:from|with)|starting (?:from|with))\b", "after", 0.7, strong=False),
-    _cue("trained from", "train", r"\b(?:trained|retrained|training)(?: \w+)? (?:from|on top of|over|starting (?:from|with)|based on|upon)\b", "after", 0.8, strong=False),
+    _cue("used the", "use|using", r"\b(?:uses?|used|using|employ(?:s|ed)?|leverag(?:es|ed|ing)) (?:the |a |an )?(?:pre-?trained|base|original|public(?:ly available)?|open(?:-source)?)(?: (?:model|weights|checkpoint)(?: of| from)?)?", "after", 0.62, strong=False, gap=3),
+    _cue("trained from", "train", r"\b(?:trained|retrained|training)(?: \w+)? (?:from|on top of|off(?: of)?|over|starting (?:from|with)|based on|upon)\b", "after", 0.8, strong=False),
     _cue("trained the", "train", r"\b(?:train(?:ed|ing)?|adapt(?:ed|ing)?|align(?:ed|ing)?|distill(?:ed|ing)?) (?:a |an )?(?:lora|qlora|adapter)s?\b.{0,40}? (?:on|for|of|over|to|onto)\b",
          "after", 0.7, strong=False),
     _cue("continued", "train", r"\b(?:continu(?:al|ed|ing|ous|ally)(?:ly)?|further|domain[- ]adaptive|additional(?:ly)?)[ -](?:\w+ )?(?:pre-?|post-?)?train(?:ed|ing)?\b(?: (?:of|from|on|using|with|over))?", "after", 0.78, strong=False),
@@ -66,7 +67,7 @@ _CUES = (
          r"deriv(?:ed|es|ative) (?:from|of)|derived work of)\b", "after", 0.8),
     _cue("on top of", "on top of|atop", r"\b(?:load(?:ed)?|appl(?:y|ied)|used?|sits?|runs?|stack(?:ed)?|works?|plugs?)?(?: it)? ?(?:on top of|atop)\b", "after", 0.75, strong=False),
     _cue("initialised", "initial|warm|resum|start", r"\b(?:initiali[sz](?:ed|ing|ation)|warm-?start(?:ed|ing)?|start(?:ed|ing|s)|resum(?:ed|ing))(?: \w+)?(?: (?:from|with|using|off))\b", "after", 0.8, strong=False),
-    _cue("adapter for", "lora|adapter|peft|delta", r"\b(?:q?lora|dora|ia3|peft|adapters?|delta weights|deltas?)(?: (?:weights?|adapters?|model|module|checkpoint|fine-?tune|finetune|matrices|file)s?)*(?: (?:trained|made|built|designed|intended))? (?:for|of|on|to|over)\b",
+    _cue("adapter for", "lora|adapter|peft|delta", r"\b(?:q?lora|dora|ia3|peft|adapters?|delta weights|deltas?)(?: (?:weights?|adapters?|adaption|adaptation|model|module|checkpoint|fine-?tune|finetune|matrices|file)s?)*(?: (?:trained|made|built|designed|intended))? (?:for|of|on|to|over)\b",
          "after", 0.78, strong=False),
     _cue("quant of", "quant|gguf|gptq|awq|exl2|exl3|imatrix|ggml|-bit|bit |mlx|onnx|fp8|int8|int4|nf4|bpw|openvino|hqq|coreml",
          r"\b(?:quants?|quanti[sz](?:ed|ation|ations|ing)|gguf|ggml|gptq|awq|exl[23]|imatrix|mlx|onnx|openvino|core ?ml|hqq|fp8|int[48]|nf4|bnb|bpw|[2-8][- ]?bits?)\b\)?(?:,? (?:\([^()]{0,60}\)|[\w.-]+(?=,? )(?<! of)(?<! for)(?<! from)(?<! on))){0,5},? (?:of|for|from)\b",
@@ -74,15 +75,16 @@ _CUES = (
     _cue("converted", "convert|export", r"\b(?:converted|exported|conversion)\b(?: (?!from\b|of\b)[\w./-]+){0,5} (?:from|of)\b", "after", 0.9),
     _cue("was converted", "convert|quantiz|quantis|export", r"\b(?:was|is|has been|were) (?:converted|quanti[sz]ed|exported)\b", "before", 0.8),
     _cue("quantised the", "quanti", r"\bquanti[sz](?:ed|ing|es)(?: (?:the|from|version of))+\b", "after", 0.75, strong=False),
+    _cue("original", "original|source", r"\b(?:original|source|upstream|unquantized|full)(?: (?:\w+ ){0,2}(?:model|repo|repository|weights|checkpoint|version|card))?s?\b(?: (?:is|are|can be found|available|at|here|by|from|see|found|on|:)){0,4}", "after", 0.5, strong=False, gap=3),
     _cue("same as", "same as|re-?upload|identical", r"\b(?:same as|identical to|re-?upload of)\b", "after", 0.55, strong=False, gap=3),
     _cue("merge of", "merg|blend|mix of|combin|fus|moe|mixture", r"\b(?:merg(?:e|ed|es|ing)|blend|frankenmerge|mix|mixture|fusion|combin(?:es|ation|ed|ing)|composed|made)\b(?: \w+){0,3}? ?(?:of|between|from|with|using)?\b(?= )", "many", 0.74, strong=False),
-    _cue("as base", "base|foundation|backbone|starting|underlying|pretrained|pre-trained|initial", rf"\bas (?:the |its |our |a |an |my |their )?(?:[\w-]+ )?{_ROLE}\b", "before", 0.85),
+    _cue("as base", "base|foundation|backbone|starting|underlying|pretrained|pre-trained|initial|embedding model|encoder", rf"\bas (?:the |its |our |a |an |my |their )?(?:[\w-]+ )?{_ROLE}\b", "before", 0.85),
     _cue("base is", "base model|foundation model|backbone|base llm|base checkpoint|parent model|pretrained model|pre-trained model|source model|original model|underlying model|base language model|starting point|base version",
          r"\b(?:base|foundation|backbone|parent|pre-?trained|source|original|underlying|starting)(?: (?:language|pre-?trained))? ?(?:model|llm|checkpoint|network|point)?s?(?: we used| used| here| for (?:this|the) (?:model|fine-?tun\w+|adapter|project))?(?: (?:is|was)(?: the)?| ?[:=]|,? ?\()",
          "after", 0.82),
     _cue("uses as", "use|using|employ|leverag|adopt", r"\b(?:uses?|using|used|employ(?:s|ed|ing)?|adopt(?:s|ed|ing)?|leverag(?:es|ed|ing))\b(?= .{1,90}?\bas (?:the |its |our |a |an |my )?(?:[\w-]+ )?(?:base|backbone|foundation|starting|underlying|initial))",
          "after", 0.85),
-    _cue("x tuned", "tun", rf"[\s,(\ue001]?\b(?:{_TUNE}|instruction-tuned|instruct-tuned|tuned)(?: (?:model|version|variant|further|again|specifically))? (?:on|for|with|to|using|via|specifically|by|in|over|as)\b", "before", 0.74, strong=False),
+    _cue("x tuned", "tun", rf"[\s,(\ue001]?\b(?:{_TUNE}|instruction-tuned|instruct-tuned|tuned)(?: (?:model|version|variant|further|again|specifically)| \([^()]{{0,40}}\))? (?:on|for|with|to|using|via|specifically|by|in|over|as)\b", "before", 0.74, strong=False),
     _cue("x trained", "train|after|adapt", r"\b(?:(?:further |post-|re)?trained (?:further |specifically )?(?:on|with|to|using|via|for)|after (?:dpo|sft|orpo|kto|rlhf|grpo|ppo|supervised)|adapted (?:to|for)|aligned (?:with|using|via|to))\b", "before", 0.56, strong=False),
     _cue("x lora", "lora|finetune|fine-tune|adapter|quant|gguf", r"\b(?:q?lora|fine-?tune|adapter|finetune)s?\b(?! (?:of|from|on|the|our|your))", "before", 0.56, strong=False),
     _cue("x-based", "-based", r"-based\b", "before", 0.5, strong=False),
@@ -109,10 +111,10 @@ _CUES = (
     _cue("tr fi hu hi", "taban|temel|ince ayar|üzerin|hienosää|alapul|pohjau|आधारित|फाइन|পর|आधार", r"(?:'?\w{0,4})?\s*(?:modeli\w*)?\s?(?:tabanlı|temel alınarak|temel(?:li|inde)|üzerin[ed]e?|ince ayar|hienosäädetty|pohjautuu|alapuló|पर आधारित|का फाइन|को फाइन|पर फाइन)", "before", 0.7, strong=False),
 )
 _LABEL = (r"(?:the )?(?:(?:base|foundation|parent|backbone|source|original|underlying|pre-?trained|starting|initial|init)[ _-]?(?:pre-?trained |language |pretrained_)?(?:model|llm|checkpoint|weights|network)s?(?:\(s\))?"
-          r"(?:[ _](?:name|id|used|path|name_or_path|checkpoint|architecture|link))?|model base|base|backbone|(?:model )?fine-?tuned (?:from|of)(?: the)?(?: (?:base |pre-?trained )?(?:model|checkpoint)s?)?|derived from|built (?:on|from)|based on|parent|quanti[sz]ed from|converted from|"
+          r"(?:[ _](?:name|id|used|path|name_or_path|checkpoint|architecture|link))?|model base|base|backbones?|base architecture|language model|sentence transformer body|(?:model )?fine-?tuned (?:from|of)(?: the)?(?: (?:base |pre-?trained )?(?:model|checkpoint)s?)?|derived from|built (?:on|from)|based on|parent|quanti[sz]ed from|converted from|"
           r"基座模型|基础模型|基礎模型|底座模型|基底模型|基座|底座|预训练模型|骨干模型|主干|ベースモデル|元モデル|ベース|事前学習済みモデル|베이스 ?모델|기반 ?모델|기본 ?모델|백본(?: ?모델)?|원본 ?모델|basis-?modell?|grundmodell|ausgangsmodell|modèle de base|modèle pré-entraîné|modelo (?:de )?base|modello (?:di )?base|"
           r"model de bază|базовая модель|исходная модель|базова модель|temel model|mô hình (?:gốc|cơ sở|nền)|model dasar|basmodell|grunnmodell|basismodel|model bazowy|základní model|perusmalli|النموذج الأساسي|مدل پایه|आधार मॉडल)")
-_LABELLED = re.compile(rf"[^\w\ue000]{{0,10}}(?:\d[.)] )?{_LABEL}\s{{0,3}}(?:\[[^\[\]]{{0,80}}\]\s{{0,3}})?(?:\([^()]{{0,60}}\)\s{{0,3}})?[^\S\n]{{0,3}}(?::|：|=|\||–|—|->|→| - )[\s:|*]{{0,6}}(?=\S)", re.IGNORECASE)
+_LABELLED = re.compile(rf"[^\w\ue000]{{0,10}}(?:\d[.)] )?{_LABEL}\s{{0,3}}(?:\[[^\[\]]{{0,80}}\]\s{{0,3}})?(?:\([^()]{{0,60}}\)\s{{0,3}})?[^\S\n]{{0,3}}(?:(?::|：|=|\||–|—|->|→| - )[\s:|*]{{0,6}}(?=\S)|\s(?=\ue000))", re.IGNORECASE)
 _LABEL_ONLY = re.compile(rf"\W{{0,6}}{_LABEL}\W{{0,4}}\Z", re.IGNORECASE)
 _LABEL_STEMS = ("base", "tun", "model", "parent", "from", "基座", "基础", "基礎", "底座", "基底", "预训练", "骨干", "主干", "ベース", "元モデル", "事前学習", "베이스", "기반", "기본", "백본", "원본", "basis", "grund", "базов", "исходн",
                 "temel", "mô hình", "basmodel", "základní", "perus", "الأساسي", "پایه", "आधार")
@@ -120,7 +122,7 @@ _STEMS = tuple(dict.fromkeys((*(stem for cue in _CUES for stem in cue.stems), *_
 _ASCII_STEMS = tuple(stem for stem in _STEMS if stem.isascii())
 _CUES_OF = {stem: tuple(number for number, cue in enumerate(_CUES) if stem in cue.stems) for stem in _STEMS}
 # Words that make "version of" a word on this model's making.
-_MADE = re.compile(r"tun|train|adapt|align|quant|gguf|gptq|awq|exl\d|\dbit|-bit|bit\b|lora|uncensor|abliterat|instruct|chat|merg|convert|onnx|mlx|openvino|prun|compress|shard|optimi|dpo|orpo|rlhf|sft|speciali|"
+_MADE = re.compile(r"clone|port\b|conver|export|replica|fork|tun|train|adapt|align|quant|gguf|gptq|awq|exl\d|\dbit|-bit|bit\b|lora|uncensor|abliterat|instruct|chat|merg|convert|onnx|mlx|openvino|prun|compress|shard|optimi|dpo|orpo|rlhf|sft|speciali|"
                    r"compatible|cpp|extend|fp16|fp8|int[48]|modif|improv|enhanc|upload|copy|dequant|16k|32k|100k|\dk\b|custom|ablit|refin|half|decensor|stripped|format|imatrix|updated|pretrain", re.IGNORECASE)
 _SMALLER = re.compile(r"distill|smaller|lite|compact|larger|bigger|trimmed|reduced|port|extension|japanese|german|french|korean|chinese|multilingual|personal|this (?:is|model)", re.IGNORECASE)
 _QUIET = re.compile(r"citation|cite|bibtex|licen[sc]e|acknowledg|related|other models|see also|model (?:family|zoo|variants|list|versions|comparison)|references|compar|leaderboard|credits|thanks|links|引用|致谢|谢辞|謝辞|ライセンス|许可", re.IGNORECASE)
@@ -131,6 +133,7 @@ _OTHER_SUBJECT = re.compile(r"(?:tokeni[sz]er|template|format|code|codebase|data
 _COMPARED = re.compile(r"outperform|better than|worse than|compared (?:to|with)|unlike|baseline|surpass|similar to|versus|\bvs\b|rather than|instead of|inspired by|in contrast|superior|comparable|\blike\b|such as|other (?:models|works)|see also|also available|alternatives?|can be|could be|"
                        r"you (?:can|may|could)|to be|will be|future|plan to|feel free|should be|比|より", re.IGNORECASE)
 _SENTENCE = re.compile(r"(?<=[.!?])\s+(?=[A-Z\ue000\"'(\[*\d«À-Þ])|[。！？؟।]|\n\s*\n|\n(?=\s*[-*|#>\d])")
+_SENTENCE_OR_LINE = re.compile(_SENTENCE.pattern + r"|\n")
 _RELATIVE = re.compile(r"(?:,|\()?\s?\b(?:which|that|itself|who|in turn|und das|qui est|que es)\b[^.;]{0,40}\Z", re.IGNORECASE)
 _PLACEHOLDER = re.compile(r"\ue000(\d+)\ue001")
 _LISTS_PARENTS = re.compile(r"(?:models?|parents|ingredients|components|constituents?|donors?)\b[^.]{0,60}(?:merg|used|included|blend|mix|combin)[^.]{0,60}[:：]?\s*\Z|(?:merge|blend|mix|merging|combination) (?:\w+ ){0,3}(?:of|between|from)[^.]{0,40}[:：]\s*\Z|"
@@ -184,11 +187,11 @@ def _scaled(claims: Iterator[Claim], factor: float) -> list[Claim]:
 
 
 def _of_text(card: Card, block: Block, stems: list[str], merged: bool) -> Iterator[Claim]:
-    text = flat(block.text)
+    text = flat(block.text, wrapped=block.kind != "html")
     yield from _labelled_lines(card, block, text, merged)
     low = text.text.lower()
     begin = 0
-    for stop in (*(found.start() for found in _SENTENCE.finditer(text.text)), len(text.text)):
+    for stop in (*(found.start() for found in (_SENTENCE if block.kind != "html" else _SENTENCE_OR_LINE).finditer(text.text)), len(text.text)):
         sentence = low[begin:stop]
         numbers = {number for stem in stems if stem in sentence for number in _CUES_OF[stem]}
         for number in sorted(numbers):
@@ -216,7 +219,7 @@ def _of_sentence(card: Card, block: Block, text: FlatText, cue: _Cue, begin: int
             yield _claim(card, block, text, cue, found, one, confidence, begin, max(stop, one.end))
 
 
-def _claim(card: Card, block: Block, text: FlatText, cue: _Cue, found: re.Match[str], one: Mention, confidence: float, begin: int, stop: int) -> Claim:  # noqa: PLR0913
+def _claim(card: Card, block: Block, text: FlatText, cue: _Cue, found: re.Match[str], one: Mention, confidence: float, begin: int, stop: int) -> Claim:
     if not one.sure and not one.is_path:
         confidence *= 0.85
     after = text.text[one.end : one.end + 40].lower()
@@ -245,7 +248,7 @@ def _evidence(card: Card, block: Block, text: FlatText, start: int, needed: int,
         start += 1
     quote = text.written(start, max(stop, needed))
     start += len(text.text[start:needed]) - len(text.text[start:needed].lstrip())
-    line = min(block.line + text.written(0, start).count("\n"), block.end)
+    line = min(block.line + text.lines_before(start), block.end)
     return Evidence("card text", quote.strip(), card.file, line)
 
 
@@ -259,7 +262,7 @@ def _labelled_lines(card: Card, block: Block, text: FlatText, merged: bool) -> I
         begin += len(line) + 1
 
 
-def _valued(card: Card, block: Block, text: FlatText, begin: int, value: int, stop: int, merged: bool) -> Iterator[Claim]:  # noqa: PLR0913
+def _valued(card: Card, block: Block, text: FlatText, begin: int, value: int, stop: int, merged: bool) -> Iterator[Claim]:
     rest = text.text[value:stop].strip()
     if not rest or _SCRATCH.search(rest) or (len(rest) < 30 and _PLACEHOLDER.search(rest) is None and model_name(rest) is None):
         return

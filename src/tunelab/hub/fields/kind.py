@@ -35,13 +35,16 @@ _SAYS: tuple[tuple[str, tuple[str, ...], re.Pattern[str]], ...] = tuple((name, t
      r"\b(?:was|is|were|been|model) (?:\w+ )?(?:quanti[sz]ed|converted) (?:to|from|into|using|with|by|in|down)\b|\b(?:converted|exported) to (?:the )?(?:gguf|mlx|onnx|ggml|gptq|awq|exl2|openvino|coreml)\b|\bquanti[sz]ed (?:with|using|by|to)\b|\b[2-8][- ]?bit (?:\w+ )?(?:quanti[sz]\w+|gptq|awq|version)\b|"
      r"\bthis repo(?:sitory)? contains (?:\w+ ){0,3}(?:gguf|gptq|awq|ggml|exl2|quanti[sz]ed)|量子化(?:した|版|モデル|された)|量化(?:版|模型|后)|양자화(?:한|된|버전| 버전| 모델)|квантован|квантиз|quantisiert|quantifié|cuantizad|quantizzat|quantizad|"
      r"\b(?:awq|gptq|gguf|exl2|int[48]|fp8)\b \([^()\n]{0,60}\) of\b"),
-    (FINETUNE, "tun|train|微调|微調|精调|チュー|学習|튜닝|미세|дообуч|тюн|fein|affin|ajust|afin|addestrat|tinh chỉnh|dilatih|ince ayar|after |дообучен|entren|entraî|обуч|学习|训练",
-     r"\bfine[\s-]?-?tun(?:ed|e|es|ing)\b|\bfinetun(?:ed|e|ing)\b|\b(?:instruction|instruct|chat|preference|domain|dpo|rl)[- ]tun(?:ed|ing)\b|\bmodel was trained 2x faster\b|\bwas trained using trl\b|\btrained with (?:\w+ )?(?:sft|dpo|orpo|grpo|kto|ppo|autotrain|axolotl|unsloth)\b|\bcontinu(?:ed|al|ous|ally)\w* (?:\w+-?)? ?(?:pre-?)?train|"
-     r"\bfurther (?:pre-?)?train|\bpost-train|微调|微調|精调|ファインチュー|파인 ?튜닝|미세 ?조정|дообуч|файн-?тюн|feinabgestimm|feinjustier|\baffin[ée]|\bajust(?:e fin|ad[oa])|\bafinad|\baddestrat|\btuned on\b|\btuned (?:it|the)\b|tinh chỉnh|追加学習|継続事前学習|\btrained (?:\w+ )?on top of\b|\btrained using autotrain\b|\bdilatih|"
-     r"\b(?:dpo|sft|orpo|grpo|rlhf)(?:'d)?[- ](?:trained|tuned|version)\b|\btraining (?:hyperparameters|procedure)\b|\bafter (?:dpo|sft|orpo|kto)\b|ince ayar"),
+    (FINETUNE, "tun|train|微调|微調|精调|チュー|学習|튜닝|미세|дообуч|тюн|fein|affin|ajust|afin|addestrat|tinh chỉnh|dilatih|ince ayar|after |学习|训练|entren",
+     r"\bfine[\s-]?-?tun(?:ed|e|ing)\b (?:\w+ )?(?:version|variant|checkpoint|from|on|for|with|using|by|to|of|model\b|via|the |in\b|over|specifically|starting|transformer|llm|bert|gpt|t5|llama)|\bfinetun(?:ed|e|ing) (?:\w+ )?(?:version|variant|checkpoint|from|on|for|with|using|by|to|of|model\b|via|the )|"
+     r"\b(?:we|i|was|is|been|were|and|a|an|then|by|this|the|sft|dpo|full|our|el|le|il|o) (?:\w+ )?(?:fine[\s-]?-?tun(?:ed|e|ing)|finetun(?:ed|e|ing))\b(?! (?:versions|variants|models|checkpoints|scripts?|guide|tutorial|notebook|code|task))|\A\W*(?:fine[\s-]?-?tun(?:ed|e|ing)|finetun(?:ed|e|ing)) \S|"
+     r"\b(?:instruction|instruct|chat|preference|domain|dpo|rl)[- ](?:fine-?)?tun(?:ed|ing)\b|\bmodel was trained 2x faster\b|\bwas trained using trl\b|\btrained with (?:\w+ )?(?:sft|dpo|orpo|grpo|kto|ppo|autotrain|axolotl|unsloth)\b|\bcontinu(?:ed|al|ous|ally)\w* (?:\w+-?)? ?(?:pre-?)?train|"
+     r"\bfurther (?:pre-?)?train|\bpost-train|微调|微調|精调|ファインチュー|파인 ?튜닝|미세 ?조정|дообуч|файн-?тюн|feinabgestimm|feinjustier|\baffin[ée]|\bajust(?:e fin|ad[oa])|\bafinad|\baddestrat|\btuned (?:on|from)\b|\btuned (?:it|the)\b|tinh chỉnh|追加学習|継続事前学習|\btrained (?:\w+ )?(?:on top of|off)\b|"
+     r"\btrained using autotrain\b|\bdilatih|\b(?:dpo|sft|orpo|grpo|rlhf)(?:'d)?[- ](?:trained|tuned|version)\b|\bafter (?:dpo|sft|orpo|kto)\b|ince ayar|\bfine-?tuned\W*\Z|\bre-?entrenad|\bspecializ\w+ (?:version|variant)"),
+    ("tuning", "tun|train", r"\bfine[\s-]?-?tun(?:ed|e|es|ing)\b|\bfinetun(?:ed|e|ing)\b|\btraining (?:hyperparameters|procedure)\b"),
     (ADAPTER, "lora|adapter|peft|dora|delta|low-rank|适配|アダプタ|어댑터|адаптер|load",
      r"\b(?:this|these|the|a|an|contains?|is|are|only|provides?|released?)\b[^.\n]{0,50}\b(?:q?lora|dora|peft|ia3|adapter)\b (?:\w+ )?(?:adapters?|weights|model|checkpoint|module|for|of|trained|matrices|finetune of|fine-?tune of|file)\b|\b(?:lora|peft|qlora) (?:adapters?|weights|checkpoint)\b|\badapters? (?:only|weights|for|trained)\b|\badapter[- ]only\b|"
-     r"\bload(?:ed)? on top of\b|\bdelta weights\b|\blow-rank adapt|\blora (?:for|of) (?:\w|`|\[)|适配器|アダプタ|어댑터|lora ?(?:权重|模型|重み|어댑터)|адаптер"),
+     r"\bload(?:ed)? on top of\b|\bdelta weights\b|\blow-rank adapt|\blora (?:for|of) (?:\w|`|\[)|适配器|アダプタ|어댑터|\bpeft:? v?\d+\.\d|lora ?(?:权重|模型|重み|어댑터)|адаптер"),
     (MERGE, "merg|slerp|soup|ties|blend|合并|マージ|병합|frankenm",
      r"\bmerge of (?:pre-?trained|the following|two|three|several|\[|`|\*|\w+[-/\d])|\bis a merge\b|\bmodels? merged?\b[^.\n]{0,30}\b(?:using|with|via|method)\b|\bmergekit\b|\blazymergekit\b|\bmerge method\b|\bmerged using\b|\bslerp\b|\bfrankenmerge\b|\bfrankenmoe\b|\bdare[_ -]ties\b|\b(?:a|an|this|experimental) (?:\w+ )?(?:\w+ )?merge (?:of|between|using|model|with)\b|"
      r"\bmodel (?:soup|blend)\b|\bmerging (?:of )?(?:two|three|several|\[|the following)\b|\bmerge between\b|合并模型|マージ(?:モデル|した)|병합 ?(?:한 )?모델|모델 ?병합|\bblend of\b"),
@@ -50,7 +53,7 @@ _SAYS: tuple[tuple[str, tuple[str, ...], re.Pattern[str]], ...] = tuple((name, t
     (BASE, "pre|base|事前学習|预训练|사전|предобуч|foundation",
      r"\b(?:is|are) (?:a |an |the |our )?(?:\w+[ -]){0,4}pre-?trained (?:\w+ ){0,3}(?:model|transformer|llm)s?\b|\bpre-?trained (?:\w+ ){0,3}(?:model|transformer|encoder|decoder)\b|\bpretrained model on\b|\bbase (?:language )?model,? (?:not|without|and has not)\b|\bpretrain(?:ed|ing) (?:on|corpus|data)\b|\bpre-?trained\b.{0,60}\b(?:corpus|wikipedia)\b|事前学習モデル|预训练(?:语言)?模型|사전 ?학습"),
     ("made from", "base|based|built|основ|基于|基於|ベース|기반|basiert|basé|basad|basead|basat|initiali|version of|利用|taban",
-     r"\bbased (?:up)?on\b|\bbase model\b|\bbuilt (?:up)?on\b|основан\w* на|на основе|基于|基於|ベース|기반|\bbasiert auf|\bbasée? sur|\bbasad[oa] en|\bbasead[oa] |\bbasat[oa] |\binitiali[sz]ed|\bversion of\b|を利用|tabanlı|\bwas trained on\b"),
+     r"\bbased (?:up)?on\b|\bbase model\s*[:|]|\bbuilt (?:up)?on\b|основан\w* на|на основе|基于|基於|ベース|기반|\bbasiert auf|\bbasée? sur|\bbasad[oa] en|\bbasead[oa] |\bbasat[oa] |\binitiali[sz]ed|を利用|tabanlı|\bwas trained on\b"),
     ("merged in", "merged|full|merge_and",
      r"merged (?:back )?(?:in)?to (?:the )?(?:base|original|full|one)|(?:adapters?|lora|weights) (?:\w+ ){0,4}(?:been |were |was |is |are |and )?merged|merged (?:16|8|fp16|bf16|full|model|weights|adapter|version of the lora)|\bfull (?:weights|fine-?tune|parameter)|full-parameter"),
     ("own training", "train|tun|дообуч|微调|チュー|튜닝",
@@ -59,9 +62,10 @@ _SAYS: tuple[tuple[str, tuple[str, ...], re.Pattern[str]], ...] = tuple((name, t
 # What stands before such words when they speak of another thing.
 _NOT_SO = {
     "scratch": re.compile(r"(?:rather than|instead of|not|without|unlike|than|versus|vs\.?|avoid\w*|compared (?:to|with)|against)\W{1,3}(?:\w+ ){0,3}\Z"),
-    FINETUNE: re.compile(r"(?:\bcan be|\bbe|\bto|\bfor|\bcould be|\bdownstream|specific|\bnot|n't|\bwithout|\bbefore|\bwhen|\bif|\byou|\bany|\byour|\bslm|\bother|in need of|require\w*|need\w*)\W{1,3}(?:(?:be|been|further|easily|efficient|it|this|\w+-\w+)\W)?\Z"),
-    QUANTIZED: re.compile(r"(?:available|you (?:can|may)|\bif you|would like|\bsee\b|\bother|\balso|find|looking|provided? by|thanks|\bwant|links?\b|here\b|can be|could be|\bbe\b|you'd)[^.\n]{0,50}\Z"),
+    FINETUNE: re.compile(r"(?:\bcan be|\bbe|\bto|\bfor|\bcould be|\bdownstream|specific|\bnot|n't|\bwithout|\bbefore|\bwhen|\bif|\byou|\bany|\byour|\bafter|\bbeing|\bduring|\beasy|\bsupports?|\brequires?|\bhow to|\bsuitable|\bslm|\bother|in need of|require\w*|need\w*)\W{1,3}(?:(?:be|been|further|easily|efficient|it|this|\w+-\w+)\W)?\Z"),
+    QUANTIZED: re.compile(r"(?:available|you (?:can|may)|\bif you|would like|\bsee\b|\bother|\balso|find|looking|provided? by|thanks|\bwant|links?\b|here\b|can be|could be|\bbe\b|you'd|\bq?lora\b|train\w*|tun(?:ed|e|ing)|load(?:ed|ing)?|base model)[^.\n]{0,50}\Z"),
 }
+_ANYWHERE = frozenset({"own training", ADAPTER, "tuning"})
 _HEAD = 6_000
 """Characters of the body in which a card says what it is."""
 
@@ -98,7 +102,7 @@ def _formal(record: ModelRecord) -> Iterator[Candidate]:
     if method:
         yield _said(QUANTIZED, 0.6 if method.startswith("bitsandbytes") else 0.85, Evidence("config.json", f"quantization_config: {method}", "config.json"))
     if any(model_name(value) for value, _ in record.card.strings("base_model")):
-        yield _said(FINETUNE, 0.55, _meta(record.card, "base_model"), "a base model is named; nothing says how it was changed")
+        yield _said(FINETUNE, 0.66, _meta(record.card, "base_model"), "a base model is named; nothing says how it was changed")
 
 
 def _quant_method(record: ModelRecord) -> str:
@@ -147,9 +151,11 @@ def _by_text(record: ModelRecord, words: Mapping[str, Evidence]) -> Iterator[Can
     recipe = merge_recipe(record.card)
     if recipe is not None:
         yield _said(MERGE, 0.9, recipe.evidence)
-    for kind, confidence in ((QUANTIZED, 0.8), (ADAPTER, 0.72), (MERGE, 0.78), (FINETUNE, 0.76), (BASE, 0.55)):
+    for kind, confidence in ((QUANTIZED, 0.8), (ADAPTER, 0.72), (MERGE, 0.78), (FINETUNE, 0.76), (BASE, 0.6)):
         if kind in words:
             yield _said(kind, confidence, words[kind])
+    if "tuning" in words:
+        yield _said(FINETUNE, 0.56, words["tuning"], "tuning is spoken of, and not clearly this model's")
     if "made from" in words:
         yield _said(FINETUNE, 0.52, words["made from"], "it is said to be made from another model or data, not how")
     if "scratch" in words:
@@ -167,7 +173,7 @@ def _words(card: Card) -> dict[str, Evidence]:
             continue
         low = block.text.replace("**", "").replace("`", "").lower() if len(block.text) < 5_000 else block.text[:5_000].lower()
         for name, stems, pattern in _SAYS:
-            if name in found or (length > _HEAD and name != "own training"):
+            if name in found or (length > _HEAD and name not in _ANYWHERE):
                 continue
             for stem in stems:
                 if stem in low:
@@ -197,7 +203,7 @@ def _settled(found: list[Candidate], words: Mapping[str, Evidence]) -> list[Cand
         limits = {FINETUNE: 0.6, BASE: 0.4, ADAPTER: 0.45, QUANTIZED: 0.45}
     elif said[FINETUNE]:
         limits = {QUANTIZED: 0.45, ADAPTER: 0.45, MERGE: 0.45 if said[FINETUNE] > 0.7 else 0.5}
-        limits |= {BASE: 0.45} if said[FINETUNE] >= said[BASE] - 0.15 else {FINETUNE: 0.5}
+        limits |= {BASE: 0.45} if said[FINETUNE] >= 0.62 and said[FINETUNE] >= said[BASE] - 0.15 else {FINETUNE: 0.5} if said[BASE] else {}
     return [Candidate(one.value, round(min(one.confidence, limits.get(one.value, 1.0)), 3), one.evidence, one.note) for one in found]
 
 

@@ -35,7 +35,7 @@ def front(*lines: str) -> str:
     (["base_model: {name: Qwen/Qwen2.5-7B, revision: main}"], ["Qwen/Qwen2.5-7B"]),
     (["base_model:", "- name: Qwen/Qwen2.5-7B"], ["Qwen/Qwen2.5-7B"]),
     (["base_model: /root/.cache/huggingface/hub/models--meta-llama--Llama-2-7b-hf/snapshots/8cca"], ["meta-llama/Llama-2-7b-hf"]),
-    (["base_model: ./outputs/checkpoint-500"], []), (["base_model: /home/me/llama"], []), (["base_model: C:\\models\\llama"], []),
+    (["base_model: ./outputs/checkpoint-500"], []), (["base_model: /home/me/run3"], []), (["base_model: C:\\models\\first"], []), (["base_model: /workspace/llama-3-8b/"], ["llama-3-8b"]),
     (["base_model: ''"], []), (["base_model: null"], []), (["base_model: None"], []), (["base_model: 7"], []), (["base_model: true"], []),
     (["base_model: [[], {}, 3, null]"], []), (["base_model: '[More Information Needed]'"], []), (["base_model: '{{ base_model }}'"], []),
     (["base_model: PLACEHOLDER_BASE_MODEL"], []), (["base_model: your-username/your-base-model"], []),
@@ -67,6 +67,17 @@ def test_metadata_in_every_form(lines: list[str], expected: list[str]) -> None:
     ("We use [BERTimbau](https://huggingface.co/neuralmind/bert-base-portuguese-cased) as the base model.", "neuralmind/bert-base-portuguese-cased"),
     ("Built on top of StarCoder2-7B.", "StarCoder2-7B"), ("The base model is `HuggingFaceTB/SmolLM2-135M`.", "HuggingFaceTB/SmolLM2-135M"), ("Uses Gemma-2-9b as its backbone.", "Gemma-2-9b"),
     ("A LoRA adapter for [Llama-2-7b](https://huggingface.co/meta-llama/Llama-2-7b-hf).", "meta-llama/Llama-2-7b-hf"), ("Load the adapter on top of `TinyLlama/TinyLlama-1.1B-Chat-v1.0`.", "TinyLlama/TinyLlama-1.1B-Chat-v1.0"),
+    ("A LoRA fine-tuned adapter for **translation**, based\non `facebook/nllb-200-distilled-600M`.", "facebook/nllb-200-distilled-600M"), ("Base Model [X](https://huggingface.co/a/x-7b)", "a/x-7b"),
+    ("A supervised finetuned (SFT) version of LLaMA 2 developed by us.\n\n- **Base Architecture:** LLaMA 2 7B flavour", "LLaMA 2 7B"), ("h2oGPT clone of [Llama 2](https://huggingface.co/meta-llama/Llama-2-70b-chat-hf).", "meta-llama/Llama-2-70b-chat-hf"),
+    ("A chat model, instruction-tuned from [Pothana](https://huggingface.co/dvitvaai/pothana-base-300M).", "dvitvaai/pothana-base-300M"), ("`distilroberta-base` fine-tuned (all weights) to route concerns.", "distilroberta-base"),
+    ("It uses [mpnet](https://huggingface.co/sentence-transformers/paraphrase-mpnet-base-v2) as the Sentence Transformer embedding model.", "sentence-transformers/paraphrase-mpnet-base-v2"),
+    ("These are LoRA adaption weights for runwayml/stable-diffusion-v1-5.", "runwayml/stable-diffusion-v1-5"), ("We used the pretrained [`nreimers/MiniLM-L6-H384-uncased`](https://huggingface.co/nreimers/MiniLM-L6-H384-uncased) model and fine-tuned it on 1B pairs.", "nreimers/MiniLM-L6-H384-uncased"),
+    ("This is the [roberta-base](https://huggingface.co/roberta-base) model, fine-tuned using the SQuAD2.0 dataset.", "roberta-base"), ("# BART (large-sized model), fine-tuned on CNN Daily Mail", "BART"),
+    ("This is a roBERTa-base model trained on ~58M tweets and finetuned for sentiment analysis.", "roBERTa-base"), ("bert-base-NER is a fine-tuned BERT model. This model is a *bert-base-cased* model that was fine-tuned on CoNLL-2003.", "bert-base-cased"),
+    ("X is built by further training the BERT language model in the finance domain.", "BERT"), ("A fine-tuned checkpoint of [DistilRoBERTa-base](https://huggingface.co/distilroberta-base).", "distilroberta-base"),
+    ("[Google's T5](https://ai.googleblog.com/t5) fine-tuned on SQuAD.", "T5"), ("X-Instruct is a 7B causal decoder-only model built by us based on Falcon-7B and finetuned on chats.", "Falcon-7B"), ("It was built by finetuning MPT-7B on ShareGPT.", "MPT-7B"),
+    ("- **Finetuned from model:** [LLaMA](https://arxiv.org/abs/2302.13971).", "LLaMA"), ("Fine-tuned [facebook/wav2vec2-large-xlsr-53](https://huggingface.co/facebook/wav2vec2-large-xlsr-53) on Dutch using Common Voice.", "facebook/wav2vec2-large-xlsr-53"),
+    ("These models are based on pretrained T5 (Raffel et al., 2020) and fine-tuned with instructions.", "T5"), ("Wizard Mega is a Llama 13B model fine-tuned on the ShareGPT dataset.", "Llama 13B"),
     ("模型基于 bert-base-chinese 微调。", "bert-base-chinese"), ("基于Qwen-7B微调的医疗模型", "Qwen-7B"), ("基座模型：[Baichuan2-13B-Base](https://huggingface.co/baichuan-inc/Baichuan2-13B-Base)", "baichuan-inc/Baichuan2-13B-Base"),
     ("本模型在 ChatGLM2-6B 的基础上进行指令微调。", "ChatGLM2-6B"), ("以LLaMA-2-7B为底座训练。", "LLaMA-2-7B"),
     ("ベースモデル：[rinna/youri-7b](https://huggingface.co/rinna/youri-7b)", "rinna/youri-7b"), ("[cyberagent/open-calm-7b](https://huggingface.co/cyberagent/open-calm-7b)をベースに、指示データでファインチューニングしました。", "cyberagent/open-calm-7b"),
@@ -128,7 +139,7 @@ def test_names_of_one_model_are_one_candidate() -> None:
 
 def test_every_source_alone() -> None:
     assert base_of("# X\n", adapter={"base_model_name_or_path": "a/b-7b", "peft_type": "LORA"}).values == ("a/b-7b",)
-    assert base_of("# X\n", adapter={"base_model_name_or_path": "/mnt/llama", "peft_type": "LORA"}).values == ()
+    assert base_of("# X\n", adapter={"base_model_name_or_path": "/mnt/first", "peft_type": "LORA"}).values == ()
     assert base_of("# X\n", config={"_name_or_path": "a/b-7b"}).values == ("a/b-7b",)
     assert base_of("# X\n", tags=("base_model:finetune:a/b-7b", "base_model:a/b-7b")).values == ("a/b-7b",)
     assert base_of("# X\n", parents=(("adapter", "a/b-7b"),)).values == ("a/b-7b",)
