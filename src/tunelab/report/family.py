@@ -126,16 +126,18 @@ def _columns(branches: Sequence[Branch], own: _Box, width: int, wide: int, gap: 
 def _person(box: _Box, one: Relative) -> str:
     state = STATES.get(one.state, "")
     kind = "gone" if state else "root" if one.is_root else "parent"
-    words = state or ("gated" if one.state == "gated" else "root" if one.is_root else "")
+    made = next((RELATIONS.get(parent.relation, "") for parent in one.parents), "")
+    words = state or ", ".join(word for word in ("root" if one.is_root else made, "gated" if one.state == "gated" else "") if word)
     return _drawn(box, kind, one.name, _with_downloads(words, one.downloads), hint=one.note)
 
 
 def _drawn(box: _Box, kind: str, name: str, words: str, *, short: bool = False, hint: str = "") -> str:
     """A box with the owner small, the name, and what there is to say of it."""
     owner, _, title = name.rpartition("/") if kind != "gone" or name.count("/") == 1 else ("", "", name)
-    room = int((box.width - 20) / 7.6)
+    room = int((box.width - 20) / 8.7)  # pixels of a bold letter, on average
+    words = words if box.width >= 200 else words.replace(" downloads", " ↓")
     x, beside = box.x + 10, len(words) if short else 0
-    lines = [svg_text(x, box.y + 17, _shortened(owner, max(4, room + 3 - beside)), "org"), svg_text(x, box.y + 35, _shortened(title, room), "title"),
+    lines = [svg_text(x, box.y + 17, _shortened(owner, max(4, room + 4 - beside)), "org"), svg_text(x, box.y + 35, _shortened(title, room), "title"),
              svg_text(box.x + box.width - 10, box.y + 17, words, "more", "end") if short else svg_text(x, box.y + 53, words, "more")]
     about = f"{name}: {words}{'; ' if words and hint else ''}{hint}" if words or hint else name
     return (f'<g class="box {kind}"><title>{svg_safe(about)}</title><rect x="{box.x:.1f}" y="{box.y:.1f}" width="{box.width:.0f}" '
