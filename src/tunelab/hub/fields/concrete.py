@@ -13,9 +13,9 @@ _PLACE = re.compile(
 _WHOLE = re.compile(
     r"[\W_]*(?:\{[^{}\n]{0,80}\}|<[^<>\n|]{1,60}>|\[[^\[\]\n]{1,80}\]|\.{2,}|…|(?:enter |put |insert |type |write |add )?(?:your|the|a|my|some|any|user(?:'s)?)? ?(?:own )?(?:input|user|source|"
     r"system|example|sample|long|first|new|test|raw)? ?(?:prompt|question|instruction|input|text|message|query|sentence|content|article|document|code|review|tweet|request|response|output|answer|"
-    r"string|context|reply|summary|translation|news|paragraph|goes|story)(?:s)?(?: ?(?:goes|text|to \w+|you want to \w+)){0,2}(?: here| 1)?|text|string|hello|hi|test|hey|foo|bar|"
-    r"hello[,!]? (?:world|there|how are you(?: today| doing)?)|hi[,!]? how are you(?: doing| today)?|here|lorem ipsum.{0,400}|user_?(?:input|message)|none|null|n/?a|tbd|todo|"
+    r"string|context|reply|summary|translation|news|paragraph|goes|story)(?:s)?(?: ?(?:goes|text|to \w+|you want to \w+)){0,2}(?: here| 1)?|text|string|here|lorem ipsum.{0,400}|user_?(?:input|message)|none|null|n/?a|tbd|todo|"
     r"more information needed|\$\w+)[\W_]*", re.IGNORECASE | re.DOTALL)
+_GREETING = re.compile(r"\W*(?:hello|hi|test|hey|foo|bar|hello[,!]? (?:world|there|how are you(?: today| doing)?)|(?:hi[,!]? )?how are you(?: doing| today)?)\W*", re.IGNORECASE)
 _NOT_PLACE = re.compile(r"\[?\{|\[(?:MASK|INST|SEP|CLS)\]|<(?:mask|extra_id_\d+|s|sep|tool_call|think)>", re.IGNORECASE)
 _HERE = re.compile(r"\b(?:your|the|some|a) (?:\w+ ){0,3}(?:here|goes here|to be \w+)\b|^\.\.\.|\b(?:Lorem ipsum)\b|此处|在这里|ここに|여기에", re.IGNORECASE)
 _STOCK = re.compile(
@@ -30,17 +30,25 @@ _CODE = re.compile(r"^\s*(?:from \w[\w.]* import |import \w|!?pip3? install|git 
                    r"#!/|FROM \S+\n|cmake |make |mlx_lm|\$ |model ?= ?|tokenizer ?= ?)|from_pretrained\(|\bpipeline\(|\.generate\(|SentenceTransformer\(|load_model\(|\bOllama\b|https://api\.", re.MULTILINE)
 
 
-def is_concrete(text: str) -> bool:
-    """Whether it is a text and not the place for one."""
+def is_place(text: str) -> bool:
+    """Whether it is the place for a text: "{prompt}", "<your question>", "...", "Your text here"."""
     bare = text.strip(" \t\r\n\"'`*_")
-    if not any(letter.isalnum() for letter in bare):
-        return False
     head = bare[:4000]
-    if _HERE.search(head[:200]) and len(bare) < 80:
-        return False
-    if _WHOLE.fullmatch(head) and not _NOT_PLACE.match(bare):
-        return False
-    return not _PLACE.search(head)
+    if not any(letter.isalnum() for letter in bare) or (len(bare) < 80 and _HERE.search(head)):
+        return True
+    if _WHOLE.fullmatch(head[:400]) and len(head) <= 400 and not _NOT_PLACE.match(bare):
+        return True
+    return bool(_PLACE.search(head))
+
+
+def is_concrete(text: str) -> bool:
+    """Whether it is a text and not the place for one, and more than a greeting."""
+    return not is_place(text) and not _GREETING.fullmatch(text[:60])
+
+
+def is_answer(text: str) -> bool:
+    """Whether it can be a model's output; a long one may hold what looks like the place for a text (code, a letter to fill in)."""
+    return text.strip().isdecimal() or (len(text) > 300 and any(letter.isalnum() for letter in text)) or not is_place(text)
 
 
 def is_stock(text: str) -> bool:

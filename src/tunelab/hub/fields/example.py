@@ -11,7 +11,7 @@ from typing import Any, Literal
 from tunelab.hub.card import Block, Card
 from tunelab.hub.evidence import Evidence
 from tunelab.hub.fields.code_example import keyed_strings, shown_in_code
-from tunelab.hub.fields.concrete import is_concrete, is_language, is_specification, is_stock, is_usage_code
+from tunelab.hub.fields.concrete import is_answer, is_concrete, is_language, is_place, is_specification, is_stock, is_usage_code
 from tunelab.hub.fields.example_table import pairs_in_table
 from tunelab.hub.fields.labels import SPEAKERS, WEAK, Role, is_data_heading, is_example_heading, is_other_heading, is_pure_example_heading, role_of, said_role
 from tunelab.hub.fields.turns import LABEL, Turn, is_name, turns
@@ -49,13 +49,9 @@ def _in_widget(card: Card) -> Iterator[Example]:
     for index, entry in enumerate(entries[:MAX_EXAMPLES]):
         prompt = _widget_prompt(entry)
         line = card.line("widget", index) or card.line("widget")
-        if prompt and prompt.strip() and not _is_place(prompt):
+        if prompt and prompt.strip() and (not is_place(prompt) or _MASK.search(prompt)):
             output = _widget_output(entry)
             yield Example(prompt.strip(), output, 0.95 if output else 0.85, Evidence("card metadata", card.quote(line), card.file, line))
-
-
-def _is_place(text: str) -> bool:
-    return not is_concrete(text) and not re.search(r"\[?mask\]?>?|https?://", text, re.IGNORECASE)
 
 
 def _widget_prompt(entry: Any) -> str | None:
@@ -98,6 +94,7 @@ class _Part:
     contexts: list[str] = field(default_factory=list)
 
 
+_MASK = re.compile(r"\[MASK\]|<mask>|https?://", re.IGNORECASE)
 _BREAK = re.compile(r"<(?:br|/p|/div|/li)\s*/?>", re.IGNORECASE)
 _HTML = re.compile(r"</?(?:b|i|u|em|strong|p|div|span|font|code|pre|details|summary|center|h[1-6]|img|a|li|ul|ol|td|tr|th|table|small|blockquote|kbd|sup|sub|mark)\b[^<>]{0,500}>", re.IGNORECASE)
 _BOLD = re.compile(r"\*\*(?=\S)([^*\n]{1,300})(?<=\S)\*\*|(?<!\w)__(?=\S)([^_\n]{1,300})(?<=\S)__(?!\w)")
@@ -385,7 +382,7 @@ def _in_body(card: Card) -> list[Example]:
 def _is_example(prompt: str, output: str | None, headings: tuple[str, ...], label: str) -> bool:
     if not is_concrete(prompt) or not is_language(prompt) or is_stock(prompt) or _is_barred(headings):
         return False
-    if output is not None and not (output and (is_concrete(output) or output.lstrip("-").replace(".", "").isdigit())):
+    if output is not None and not (output and is_answer(output)):
         return False
     if label.casefold() in ("input", "inputs", "text", "input text") and (is_specification(prompt) or is_specification(output or "")):
         return any(is_pure_example_heading(one) for one in headings[-2:]) and not is_specification(prompt)

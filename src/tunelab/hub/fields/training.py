@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 
-from tunelab.hub.evidence import NOT_STATED, Answer
+from tunelab.hub.evidence import Answer, Candidate, Evidence, ranked
 from tunelab.hub.record import ModelRecord
 
 
@@ -76,6 +76,11 @@ def _entries(lines: list[str]) -> Iterator[tuple[str, str, int]]:
             yield found.group(1), _scalar(found.group(2) or ""), index
 
 
+def config_entries(config: AxolotlConfig | None) -> list[tuple[str, str, int]]:
+    """(key, value as written, line within the config from 0) of its outermost entries; nothing for no config."""
+    return list(_entries(config.text.split("\n"))) if config else []
+
+
 def _scalar(text: str) -> str:
     """A YAML scalar without its comment and quotes."""
     text = text.strip()
@@ -98,11 +103,83 @@ def _paths(lines: list[str], entries: list[tuple[str, str, int]], first: int) ->
             yield path.strip(), line
 
 
+_PEFT = {"LORA": "lora", "QLORA": "qlora", "PROMPT_TUNING": "prompt tuning", "P_TUNING": "p-tuning", "PREFIX_TUNING": "prefix tuning", "IA3": "ia3", "ADALORA": "adalora", "LOHA": "loha",
+         "LOKR": "lokr", "OFT": "oft", "BOFT": "boft", "VERA": "vera", "ADAPTION_PROMPT": "llama-adapter", "FOURIERFT": "fourierft", "XLORA": "x-lora", "HRA": "hra", "BONE": "bone"}
+_TAGS = {
+    "lora": "lora", "qlora": "qlora", "dora": "dora", "dpo": "dpo", "orpo": "orpo", "kto": "kto", "cpo": "cpo", "ipo": "ipo", "simpo": "simpo", "grpo": "grpo", "ppo": "ppo", "rloo": "rloo", "rlhf": "rlhf",
+    "sft": "sft", "gkd": "distillation", "reward-trainer": "reward", "reward-model": "reward", "online-dpo": "dpo", "distillation": "distillation", "knowledge-distillation": "distillation",
+    "distilled": "distillation", "slerp": "slerp", "ties": "ties", "dare_ties": "dare_ties", "dare-ties": "dare_ties", "dare_linear": "dare_linear", "task_arithmetic": "task_arithmetic",
+    "model_stock": "model_stock", "passthrough": "passthrough", "breadcrumbs": "breadcrumbs", "della": "della", "full-finetune": "full", "full-fine-tuning": "full", "continued-pretraining": "continued pretraining",
+    "continual-pretraining": "continued pretraining", "domain-adaptation": "continued pretraining", "instruction-tuning": "sft", "supervised-fine-tuning": "sft"}
+_TEXT: tuple[tuple[str, str, float], ...] = (
+    ("qlora", r"qlora|quantized low-rank", 0.8), ("dora", r"\bdora\b", 0.6), ("lora", r"\blora\b|low-rank adapt\w+", 0.7), ("orpo", r"\borpo\b", 0.75),
+    ("dpo", r"\bc?dpo\b|direct preference optimi[sz]ation|dpotrainer", 0.7), ("kto", r"\bkto\b|ktotrainer", 0.7), ("simpo", r"\bsimpo\b", 0.6),
+    ("grpo", r"\bgrpo\b|group relative policy optimi[sz]ation|grpotrainer", 0.75), ("ppo", r"\bppo\b|proximal policy", 0.65), ("rlhf", r"\brlhf\b|reinforcement learning from human feedback", 0.55),
+    ("sft", r"\bsft\b|supervised fine-?\s?tun\w+|sfttrainer|instruction[- ](?:fine-?)?tun\w+|指令微调|有监督微调", 0.65),
+    ("full", r"\bfull(?:[- ](?:parameters?|weights?|model))?[- ]fine-?\s?tun\w+|fully fine-?tuned|\bfull-parameter sft|\bfft\b|全参数|全量微调|フルファインチューニング", 0.8),
+    ("continued pretraining", r"continu(?:ed|al|ous|ally|ing)(?:ly)? pre-?\s?train\w*|further pre-?train\w+|domain-adaptive pre-?train\w+|継続事前学習|继续预训练|增量预训练|계속 사전", 0.75),
+    ("distillation", r"\bdistill?ed (?:from|version)|knowledge distillation|\bdistillation\b|蒸馏|蒸留", 0.6),
+    ("dare_ties", r"\bdare[_ -]?ties\b", 0.85), ("slerp", r"\bslerp\b", 0.8), ("ties", r"(?<![_-])\bties\b(?= merg\w+| method|\]|\)|$)", 0.7), ("model_stock", r"\bmodel[_ ]stock\b", 0.8),
+    ("task_arithmetic", r"\btask[_ ]arithmetic\b", 0.8), ("reward", r"rewardtrainer|\breward modell?ing\b", 0.7))
+_METHOD = re.compile("|".join(f"(?P<m{index}>{pattern})" for index, (_, pattern, _) in enumerate(_TEXT)), re.IGNORECASE)
+_DENIED = re.compile(r"\b(?:no|not|without|instead of|rather than|unlike|vs\.?|versus|compared (?:to|with)|than|before|planned|future|will be|todo|non)\W+(?:\w+\W+){0,2}\Z", re.IGNORECASE)
+_MERGED = re.compile(r"^\s*merge_method:[ \t]*[\"']?(\w+)", re.MULTILINE)
+MAX_PROSE = 60_000
+"""Characters of the body's prose in which a method is looked for."""
+
+
 def read_method(record: ModelRecord, axolotl: AxolotlConfig | None) -> Answer:
     """full, lora, qlora, dpo, orpo, sft, ...: several may be true at once."""
-    return NOT_STATED
+    return ranked([*_method_of_files(record, axolotl), *_method_of_tags(record), *_method_in_text(record)], many=True)
 
 
-def read_hyperparameters(record: ModelRecord, axolotl: AxolotlConfig | None) -> Mapping[str, Answer]:
-    """What the card says of learning rate, epochs, batch size, ..., by the dialect's names where it has one."""
-    return {}
+def _method_of_files(record: ModelRecord, axolotl: AxolotlConfig | None) -> Iterator[Candidate]:
+    kind = record.adapter.get("peft_type")
+    if isinstance(kind, str) and kind.upper() in _PEFT:
+        yield Candidate(_PEFT[kind.upper()], 0.97, (Evidence("adapter_config.json", f"peft_type: {kind}", "adapter_config.json"),))
+        if record.adapter.get("use_dora") is True:
+            yield Candidate("dora", 0.97, (Evidence("adapter_config.json", "use_dora: true", "adapter_config.json"),))
+    if axolotl is None:
+        return
+    keys = {key: (value, at) for key, value, at in config_entries(axolotl)}
+    for key, value in (("adapter", ""), ("rl", ""), ("peft_use_dora", "dora"), ("reward_model", "reward")):
+        said, at = keys.get(key, ("", 0))
+        if said and said not in ("null", "~", "false", "None"):
+            line = axolotl.line + at
+            yield Candidate(value or said.casefold(), 0.92, (Evidence("card text", record.card.quote(line), record.card.file, line),))
+    if "base_model" in keys and not keys.get("adapter", ("",))[0]:
+        base = axolotl.base_model or ("", axolotl.line)
+        yield Candidate("full", 0.7, (Evidence("card text", record.card.quote(base[1]), record.card.file, base[1]),), "its config names no adapter")
+
+
+def _method_of_tags(record: ModelRecord) -> Iterator[Candidate]:
+    for tag, path in record.card.strings("tags"):
+        if tag.casefold() in _TAGS:
+            line = record.card.line(*path)
+            yield Candidate(_TAGS[tag.casefold()], 0.85, (Evidence("card metadata", record.card.quote(line) or tag, record.card.file, line),))
+    for tag in record.tags:
+        if tag.casefold() in _TAGS:
+            yield Candidate(_TAGS[tag.casefold()], 0.85, (Evidence("tag", tag),))
+
+
+def _method_in_text(record: ModelRecord) -> Iterator[Candidate]:
+    """Words of the prose and of the name; each method once, where it is said first. "Without LoRA" says nothing."""
+    card, seen, read = record.card, set[str](), 0
+    for block in card.blocks:
+        if block.kind == "fence":
+            for found in _MERGED.finditer(block.text) if "merge_method" in block.text else ():
+                line = block.line + 1 + block.text.count("\n", 0, found.start(1))
+                yield Candidate(found.group(1).casefold(), 0.95, (Evidence("card text", card.quote(line), card.file, line),))
+            continue
+        if read > MAX_PROSE:
+            break
+        read += len(block.text)
+        if block.kind == "table" and len(block.rows) > 8:
+            continue
+        for found in _METHOD.finditer(block.text):
+            name, _, sure = _TEXT[int((found.lastgroup or "m0")[1:])]
+            if name in seen or _DENIED.search(block.text, max(0, found.start() - 50), found.start()) or "://" in block.text[max(0, found.start() - 40) : found.start()].split(" ")[-1]:
+                continue
+            seen.add(name)
+            line = min(block.line + block.text.count("\n", 0, found.start()), block.end) if block.kind not in ("html", "table") else block.line
+            yield Candidate(name, sure, (Evidence("card text", card.quote(line), card.file, line),))
