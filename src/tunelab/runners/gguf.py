@@ -14,8 +14,7 @@ from typing import Any
 from tunelab.errors import ModelError, RunnerError
 from tunelab.facts.gguf import GgufHeader, read_gguf
 from tunelab.runners.llama_process import LlamaProcess
-from tunelab.runners.openai import Fed, digest
-from tunelab.runners.prompt import Answer, Prompt, Sampling
+from tunelab.runners.prompt import Answer, Fed, Prompt, Sampling, digest
 from tunelab.runners.served import Server
 
 MOST_CONTEXT = 8192

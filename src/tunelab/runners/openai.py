@@ -9,25 +9,16 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
 from tunelab.errors import ModelError, UsageError
-from tunelab.runners.prompt import Answer, Prompt, Sampling
+from tunelab.runners.prompt import Answer, Fed, Prompt, Sampling, digest
 from tunelab.runners.served import Server, many_at_once
 
 KEYS = ("TUNELAB_OPENAI_KEY", "OPENAI_API_KEY")
 AT_ONCE = 4
 _STOPS = {"stop": "end", "eos": "end", "length": "length", "tool_calls": "end"}
-
-
-@dataclass(frozen=True, slots=True)
-class Fed:
-    """What a server fed its model for a prompt, as far as it tells."""
-
-    text: str = ""
-    ids: tuple[int, ...] = ()
 
 
 class OpenAiRunner:
@@ -98,13 +89,6 @@ def open_openai(text: str, name: str = "") -> OpenAiRunner:
                          next_step="A key is never part of it: it is read from the environment (OPENAI_API_KEY).")
     base = f"{parts.scheme}://{parts.netloc}{parts.path.rstrip('/').removesuffix('/v1')}"
     return OpenAiRunner(Server(base, "Start the server, or check the address and the port.", _headers(parts.scheme, parts.hostname)), model, name=name)
-
-
-def digest(template: str) -> str:
-    """A template by its first words and a checksum: enough to see whether two are the same."""
-    import hashlib
-
-    return f"{' '.join(template.split())[:40]} ({hashlib.sha256(template.encode('utf-8', 'replace')).hexdigest()[:12]})"
 
 
 def _headers(scheme: str, host: str) -> dict[str, str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -51,6 +52,14 @@ class Answer:
     sample: int = 0
 
 
+@dataclass(frozen=True, slots=True)
+class Fed:
+    """What a server fed its model for a prompt, as far as it tells."""
+
+    text: str = ""
+    ids: tuple[int, ...] = ()
+
+
 class Runner(Protocol):
     """Who answers prompts."""
 
@@ -63,3 +72,8 @@ class Runner(Protocol):
 
     def answer(self, prompts: Sequence[Prompt], sampling: Sampling) -> Iterator[Answer]:
         """Answer every prompt; answers come as they are ready, in any order. Raises RunnerError."""
+
+
+def digest(template: str) -> str:
+    """A template by its first words and a checksum: enough to see whether two are the same."""
+    return f"{' '.join(template.split())[:40]} ({hashlib.sha256(template.encode('utf-8', 'replace')).hexdigest()[:12]})"

@@ -8,13 +8,14 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from tunelab.config import read_config
 from tunelab.data.tokenizer import TextTokenizer, load_tokenizer, tokenizer_for
 from tunelab.errors import FolderError, UsageError
 from tunelab.facts.model import ensure_weights, find_model
 from tunelab.runners.local import LocalModel
-from tunelab.runners.prompt import Prompt, Runner
+from tunelab.runners.prompt import Prompt, Runner, digest
 from tunelab.runners.scripted import ScriptedRunner
 from tunelab.runs.folder import RunFolder
 from tunelab.runs.store import read_json
@@ -37,8 +38,8 @@ def open_sides(base: str, tuned: str) -> tuple[Runner, Runner]:
     config = next((place.config for place in reversed(places.values()) if place.config is not None), None)
     if len(places) == 2 and _same_weights(places["base"], places["tuned"]):
         model = _load(places["tuned"], config)
-        return model.base_runner(), model.tuned_runner()
-    sides = {**served, **{name: _load(place, config).tuned_runner(name) for name, place in places.items()}}
+        return model.base_runner(**_facts(places["base"], config)), model.tuned_runner(**_facts(places["tuned"], config))
+    sides = {**served, **{name: _load(place, config).tuned_runner(name, **_facts(place, config)) for name, place in places.items()}}
     return sides["base"], sides["tuned"]
 
 
@@ -101,6 +102,12 @@ def _load(place: _Place, config_path: Path | None) -> LocalModel:
     ends = tuple(token for token in (tokenizer.eos_id,) if token is not None)
     pad = tokenizer.pad_id if tokenizer.pad_id is not None else (ends[0] if ends else 0)
     return LocalModel(place.weights, adapter=place.adapter, render=render, decode=tokenizer.decode, eos_ids=ends, pad_id=pad)
+
+
+def _facts(place: _Place, config_path: Path | None) -> dict[str, Any]:
+    """What the model cannot know of itself: the template that its prompts are put into."""
+    template = _tokenizer(place.weights, config_path).chat_template
+    return {"template": digest(template) if template else "none", "quantisation": "none"}
 
 
 def _tokenizer(folder: Path, config_path: Path | None) -> TextTokenizer:
