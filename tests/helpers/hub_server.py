@@ -1,7 +1,9 @@
-"""A model hub of one's own on loopback: the routes that huggingface_hub 2 and datasets 5 ask for repositories, trees and files.
+"""A model hub of one's own on loopback: the routes that huggingface_hub 2 and datasets 5 ask for repositories, lists, trees and files.
 
     with HubServer() as hub:
         hub.add("org/talks", {"train.jsonl": b"..."})
+        hub.add_model("org/tuned", "---\\nbase_model: org/base\\n---\\n# A model", downloads=7)
+        hub.fail("org/busy", 429, {"Retry-After": "1"}, times=2)
         subprocess.run(..., env={**os.environ, **hub.environment(cache)})
 
 The libraries read their address when they are imported, so a test that uses them starts a process of its own with `environment`.
@@ -9,15 +11,20 @@ The libraries read their address when they are imported, so a test that uses the
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import json
 import threading
+import time
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qs, unquote, urlsplit
+from urllib.parse import parse_qs, unquote, urlencode, urlsplit
+
+import yaml
 
 _FAULTS = {401: ("GatedRepo", "Access to this repository is restricted."), 404: ("RepoNotFound", "Repository not found"), 500: ("", "The hub is broken.")}
 
@@ -44,12 +51,33 @@ class Repo:
         return next(files for name, files in self.revisions.items() if self.commit(name) == revision)
 
 
+@dataclass
+class Fault:
+    """What requests whose address has `part` in it are answered with instead: a status with headers, and a body that need not be JSON.
+
+    `times`: so often, then no more (0: always); `seconds`: it comes so late, `drip`: and then byte by byte, ten a second.
+    """
+
+    part: str
+    status: int = 200
+    headers: Mapping[str, str] = field(default_factory=dict)
+    body: bytes = b""
+    times: int = 0
+    seconds: float = 0.0
+    drip: bool = False
+    met: int = 0
+
+
 class HubServer:
-    """The server; `requests` are the method and path of all that was asked, in order."""
+    """The server; `requests` are the method and path of all that was asked, in order; `page`: rows of a list that one answer holds;
+    `tokens`: those that are good (None: all are)."""
 
     def __init__(self) -> None:
         self._repos: dict[tuple[str, str], Repo] = {}
         self.requests: list[str] = []
+        self.page = 100
+        self.tokens: set[str] | None = None
+        self.faults: list[Fault] = []
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self))
         self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
 
@@ -73,9 +101,43 @@ class HubServer:
         repo.status, repo.about = status, {**repo.about, **about}
         return repo
 
+    def add_model(self, name: str, card: str = "", files: Mapping[str, bytes] | None = None, **about: Any) -> Repo:
+        """A model with a card. The Hub's tags, its cardData and its place in the model tree are made of the card's front matter and the files."""
+        front = (yaml.safe_load(card.split("---")[1]) if card.startswith("---") else None) or {}
+        there = {"README.md": card.encode(), **(files or {})}
+        library = front.get("library_name", "")
+        parents = [one for one in _list(front.get("base_model")) if isinstance(one, str)]
+        relation = front.get("base_model_relation") or ("adapter" if "adapter_config.json" in there else "merge" if len(parents) > 1 else
+                                                        "quantized" if any(one.endswith(".gguf") for one in there) else "finetune")
+        tags = [*([library] if library else []), *_list(front.get("tags")), *(f"dataset:{one}" for one in _list(front.get("datasets"))),
+                *_list(front.get("language")), *(f"base_model:{one}" for one in parents), *(f"base_model:{relation}:{one}" for one in parents),
+                *([f"license:{front['license']}"] if "license" in front else []), *(["gguf"] if any(one.endswith(".gguf") for one in there) else [])]
+        tree = {"baseModels": {"relation": relation, "models": [{"_id": "0" * 24, "id": one} for one in parents]}} if parents else {}
+        known = {"tags": tags, "cardData": front or None, "pipeline_tag": front.get("pipeline_tag"), "library_name": library or None,
+                 "config": json.loads(there["config.json"]) if "config.json" in there else None, **tree}
+        return self.add(name, there, kind="models", **{key: value for key, value in known.items() if value is not None}, **about)
+
+    def fail(self, part: str, status: int = 200, headers: Mapping[str, str] | None = None, **how: Any) -> Fault:
+        """Answer what has `part` in its address wrongly (see Fault)."""
+        self.faults.append(Fault(part, status, headers or {}, **how))
+        return self.faults[-1]
+
+    def fault(self, address: str) -> Fault | None:
+        """The fault that a request meets."""
+        for one in self.faults:
+            if one.part in unquote(address) and (not one.times or one.met < one.times):
+                one.met += 1
+                return one
+        return None
+
+    def children(self, name: str) -> dict[str, int]:
+        """How many models were made from one, by relation."""
+        trees = [repo.about.get("baseModels") or {} for repo in self.all("models")]
+        return dict(Counter(tree["relation"] for tree in trees if any(one["id"] == name for one in tree.get("models", ()))))
+
     def environment(self, cache: Path) -> dict[str, str]:
-        """What a process needs to take this for the Hub, with an empty cache and no token."""
-        return {"HF_ENDPOINT": self.url, "HF_HOME": str(cache), "HF_HUB_DISABLE_TELEMETRY": "1", "HF_HUB_DISABLE_XET": "1", "HF_HUB_OFFLINE": "0",
+        """What a process needs to take this for the Hub, with empty caches and no token."""
+        return {"TUNELAB_CACHE": str(cache / "tunelab"), "HF_ENDPOINT": self.url, "HF_HOME": str(cache), "HF_HUB_DISABLE_TELEMETRY": "1", "HF_HUB_DISABLE_XET": "1", "HF_HUB_OFFLINE": "0",
                 "HF_DATASETS_OFFLINE": "0", "HF_HUB_DISABLE_PROGRESS_BARS": "1", "NO_PROXY": "127.0.0.1", "no_proxy": "127.0.0.1", "HF_TOKEN": ""}
 
     def find(self, kind: str, parts: list[str]) -> tuple[Repo | None, list[str]]:
@@ -111,7 +173,16 @@ def _handler(hub: HubServer) -> type[BaseHTTPRequestHandler]:
             split = urlsplit(self.path)
             hub.requests.append(f"{self.command} {split.path}")
             parts = [unquote(part) for part in split.path.split("/") if part]
-            if len(parts) == 2 and parts[0] == "api" and parts[1] in ("datasets", "models"):
+            token = (self.headers.get("Authorization") or "").removeprefix("Bearer ")
+            fault = hub.fault(self.path)
+            if fault is not None:
+                time.sleep(fault.seconds)
+                self._drip(fault) if fault.drip else self._send(fault.status, fault.body, "application/json", fault.headers)
+            elif token and hub.tokens is not None and token not in hub.tokens:
+                self._fault(401, "", "Invalid credentials in Authorization header")
+            elif parts == ["api", "models"]:
+                self._models(parse_qs(split.query))
+            elif parts == ["api", "datasets"]:
                 self._json([_about(repo, "main") for repo in hub.all(parts[1])])
             elif len(parts) > 2 and parts[0] == "api" and parts[1] in ("datasets", "models"):
                 self._api(*hub.find(parts[1], parts[2:]), body)
@@ -121,6 +192,32 @@ def _handler(hub: HubServer) -> type[BaseHTTPRequestHandler]:
                 self._file(*hub.find("models", parts))
             else:
                 self._fault(404, "EntryNotFound", "There is no such page.")
+
+        def _models(self, asked: dict[str, list[str]]) -> None:
+            """A page of the list of models, and in Link where the next is."""
+            found = [about for repo in hub.all("models") if _fits(about := _about(repo, "main"), asked)]
+            sort = asked.get("sort", ["trendingScore"])[0]
+            found.sort(key=lambda about: about.get(sort) or (0 if sort not in ("lastModified", "createdAt") else ""), reverse=True)
+            begin = int(base64.b64decode(asked["cursor"][0])) if "cursor" in asked else 0
+            end = begin + min(hub.page, int(asked.get("limit", ["1000"])[0]))
+            links = {}
+            if end < len(found):
+                query = urlencode({**asked, "cursor": base64.b64encode(str(end).encode()).decode()}, doseq=True)
+                links = {"Link": f'<{hub.url}/api/models?{query}>; rel="next"'}
+            page = [_expanded(about, asked.get("expand", [])) for about in found[begin:end]]
+            self._send(200, json.dumps(page).encode(), "application/json", links)
+
+        def _drip(self, fault: Fault) -> None:
+            self.send_response(fault.status)
+            self.send_header("Content-Length", str(len(fault.body)))
+            self.end_headers()
+            try:
+                for byte in fault.body:
+                    self.wfile.write(bytes([byte]))
+                    self.wfile.flush()
+                    time.sleep(0.1)
+            except OSError:  # the other side has had enough
+                self.close_connection = True
 
         def _api(self, repo: Repo | None, rest: list[str], body: bytes) -> None:
             revision = rest[1] if len(rest) > 1 else "main"
@@ -132,7 +229,11 @@ def _handler(hub: HubServer) -> type[BaseHTTPRequestHandler]:
             elif repo.commit(revision) is None:
                 self._fault(404, "RevisionNotFound", f"Invalid rev id: {revision}")
             elif not rest or rest[0] == "revision":
-                self._json(_about(repo, revision))
+                asked = parse_qs(urlsplit(self.path).query).get("expand", [])
+                about = _about(repo, revision)
+                if "childrenModelCount" in asked:
+                    about["childrenModelCount"] = hub.children(repo.name)
+                self._json(_expanded(about, asked))
             elif rest[0] == "tree":
                 self._tree(repo, revision, "/".join(rest[2:]))
             elif rest[0] == "paths-info":
@@ -197,6 +298,23 @@ def _about(repo: Repo, revision: str) -> dict[str, Any]:
     return {"_id": "0" * 24, "id": repo.name, "author": repo.name.split("/")[0], "sha": repo.commit(revision), "private": False, "gated": False,
             "disabled": False, "downloads": 0, "likes": 0, "tags": [], "lastModified": "2026-01-01T00:00:00.000Z",
             "createdAt": "2026-01-01T00:00:00.000Z", "siblings": siblings, **repo.about}
+
+
+def _expanded(about: dict[str, Any], asked: list[str]) -> dict[str, Any]:
+    """Only what was asked for with expand, if anything was."""
+    return {key: value for key, value in about.items() if not asked or key in ("_id", "id", *asked)}
+
+
+def _fits(about: dict[str, Any], asked: dict[str, list[str]]) -> bool:
+    """Whether a model is in a list with these filters."""
+    tags = {*about["tags"], about.get("pipeline_tag"), about.get("library_name")}
+    return (all(one in tags for one in asked.get("filter", [])) and asked.get("pipeline_tag", [about.get("pipeline_tag")])[0] == about.get("pipeline_tag")
+            and asked.get("author", [about["author"]])[0].lower() == about["author"].lower()
+            and asked.get("search", [""])[0].lower() in about["id"].lower())
+
+
+def _list(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else [] if value is None else [value]
 
 
 def _entries(files: Mapping[str, bytes], folder: str, *, recursive: bool) -> list[dict[str, Any]]:

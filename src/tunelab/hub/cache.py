@@ -137,7 +137,8 @@ class Cache:
                 self._connection.execute(_KEEP, values)
             used, free, size = (self._connection.execute(f"PRAGMA {name}").fetchone()[0] for name in ("page_count", "freelist_count", "page_size"))
             if (used - free) * size > MAX_BYTES:
-                self._connection.execute("DELETE FROM models WHERE id IN (SELECT id FROM models ORDER BY seen LIMIT 1 + (SELECT count(*) FROM models) / 5)")
+                few = "SELECT 1 + count(*) / 5 FROM models"
+                self._connection.execute(f"DELETE FROM models WHERE id IN (SELECT id FROM models ORDER BY seen LIMIT ({few}))")
 
     def _seen(self, rest: str, values: tuple[Any, ...]) -> Iterator[Seen]:
         for row in self._connection.execute(f"SELECT {', '.join(_COLUMNS)} FROM models {rest}", values).fetchall():

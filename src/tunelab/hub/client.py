@@ -39,7 +39,7 @@ class HubClient:
     def record(self, name: str) -> ModelRecord:
         """All that the Hub knows of a model, with its card. Raises ModelError (unknown, gated, no such name), HubError (not reached, refused)."""
         if not is_hub_id(name):
-            raise ModelError(f"{name[:120]!r} is not the name of a model on the Hub; expected ORG/NAME.", where=name[:120] or "MODEL",
+            raise ModelError(f"{name[:120]!r} is not the name of a model on the Hub; expected ORG/NAME.",
                              next_step="Give the name as it stands in the model's address, or a folder or README.md.")
         if self.offline:
             return self._remembered(name)
@@ -141,7 +141,7 @@ class HubClient:
         names = dict(self.cache.names())
         near = nearest(name, names) or list(names)[:5]
         has = ", ".join(f"{one} ({age(names[one])})" for one in near) if near else "nothing yet"
-        raise ModelError(f"Offline, and {name} was never seen here. The cache has {has}{' and others' if len(names) > len(near) else ''}.", where=name,
+        raise ModelError(f"Offline, and {name} was never seen here. The cache has {has}{' and others' if len(names) > len(near) else ''}.",
                          next_step="Connect (without --offline and HF_HUB_OFFLINE), or give a folder or README.md.")
 
     def _file(self, row: ModelRecord, name: str, revision: str, missing: list[str]) -> bytes | None:

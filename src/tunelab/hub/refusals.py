@@ -20,10 +20,10 @@ def refusal(error: Exception, name: str = "") -> TunelabError:
         return error
     what = name or "the list of models"
     if isinstance(error, GatedRepoError):
-        return ModelError(f"{name} is gated: its owner gives access to those who accept its terms.", where=name or None,
+        return ModelError(f"{name} is gated: its owner gives access to those who accept its terms.",
                           next_step=f"Accept them at https://huggingface.co/{name}, then: {_LOGIN}")
     if isinstance(error, DisabledRepoError):
-        return ModelError(f"The Hub has taken {name} down.", where=name or None, next_step="Choose another: tunelab hub find --task TASK")
+        return ModelError(f"The Hub has taken {name} down.", next_step="Choose another: tunelab hub find --task TASK")
     if isinstance(error, OfflineModeIsEnabled):
         return HubError(f"HF_HUB_OFFLINE forbids to ask the Hub for {what}.", next_step="Unset HF_HUB_OFFLINE, or ask for what was seen before: --offline")
     response = getattr(error, "response", None)
@@ -49,7 +49,7 @@ def unknown(name: str, similar: Iterable[str]) -> ModelError:
     """There is no such model; or it is private."""
     near = nearest(name, similar)
     guess = f" Did you mean {' or '.join(near)}?" if near else ""
-    return ModelError(f"The Hub knows no model {name[:120]}, or it is private.{guess}", where=name[:120],
+    return ModelError(f"The Hub knows no model {name[:120]}, or it is private.{guess}",
                       next_step=f"Check the spelling (ORG/NAME); for a private model: {_LOGIN}")
 
 
