@@ -15,7 +15,7 @@ from tunelab.data.sources import find_source
 from tunelab.data.tokenizer import TextTokenizer
 from tunelab.errors import DataError, UsageError
 from tunelab.facts.model import find_model
-from tunelab.runners.prompt import Prompt
+from tunelab.runners.prompt import Fed, Prompt
 from tunelab.runs.folder import RunFolder
 from tunelab.workflow.opening import Loaded, load_data, open_config
 
@@ -59,16 +59,24 @@ def few_shot_examples(run: Path, count: int) -> tuple[tuple[dict[str, str], ...]
 def held_out(run: Path, group: str) -> tuple[Prompt, ...]:
     """The rows that a run held out, as prompts with the expected answer: conversations up to their last answer, other rows as the text that
     training saw up to where the answer begins. Raises DataError when nothing was held out."""
+    return tuple(prompt for prompt, _ in held_out_as_trained(run, group))
+
+
+def held_out_as_trained(run: Path, group: str) -> tuple[tuple[Prompt, Fed], ...]:
+    """The same, each with what training saw before the answer: the tokens themselves."""
     config, loaded = _open(run)
     samples = list(loaded.prepared.held_out)
-    talks, prompts = _conversations(config, samples), list[Prompt]()
+    talks, prompts = _conversations(config, samples), list[tuple[Prompt, Fed]]()
     for sample in samples:
         turns, name = talks.get(sample.origin), f"{Path(sample.origin.file).stem}-{sample.origin.row}"
         if turns is not None and turns[-1]["role"] == "assistant" and len(turns) > 1:
-            prompts.append(Prompt(name, turns[:-1], {"kind": "exact", "expected": turns[-1]["content"]}, group))
+            ids = sample.input_ids[: _last_answer(sample)]
+            prompts.append((Prompt(name, turns[:-1], {"kind": "exact", "expected": turns[-1]["content"]}, group),
+                            Fed(loaded.tokenizer.decode(ids), tuple(ids))))
         elif turns is None and (raw := _raw(loaded.tokenizer, sample)) is not None:
             text, expected = raw
-            prompts.append(Prompt(name, ({"role": "user", "content": text},), {"kind": "exact", "expected": expected}, group, text))
+            prompts.append((Prompt(name, ({"role": "user", "content": text},), {"kind": "exact", "expected": expected}, group, text),
+                            Fed(text, tuple(loaded.tokenizer.encode(text, special=False)))))
     if not prompts:
         raise DataError("This run held out no rows that can be asked.", where=str(run), next_step="Train with val_set_size, or give a file of prompts.")
     return tuple(prompts)
@@ -92,6 +100,14 @@ def _conversations(config: Config, samples: Sequence[Sample]) -> dict[Origin, tu
                 turns = conversation(row, dataset, "").turns
                 found[row.origin] = tuple({"role": str(turn["role"]), "content": str(turn.get("content", ""))} for turn in turns)
     return found
+
+
+def _last_answer(sample: Sample) -> int:
+    """Where the last stretch of trained tokens begins."""
+    at = next((index for index in range(len(sample.labels) - 1, -1, -1) if sample.labels[index] != IGNORE), 0)
+    while at > 0 and sample.labels[at - 1] != IGNORE:
+        at -= 1
+    return at
 
 
 def _raw(tokenizer: TextTokenizer, sample: Sample) -> tuple[str, str] | None:

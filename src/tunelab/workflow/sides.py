@@ -15,7 +15,7 @@ from tunelab.data.tokenizer import TextTokenizer, load_tokenizer, tokenizer_for
 from tunelab.errors import FolderError, UsageError
 from tunelab.facts.model import ensure_weights, find_model
 from tunelab.runners.local import LocalModel
-from tunelab.runners.prompt import Prompt, Runner, digest
+from tunelab.runners.prompt import Fed, Prompt, Runner, digest
 from tunelab.runners.scripted import ScriptedRunner
 from tunelab.runs.folder import RunFolder
 from tunelab.runs.store import read_json
@@ -41,6 +41,33 @@ def open_sides(base: str, tuned: str) -> tuple[Runner, Runner]:
         return model.base_runner(**_facts(places["base"], config)), model.tuned_runner(**_facts(places["tuned"], config))
     sides = {**served, **{name: _load(place, config).tuned_runner(name, **_facts(place, config)) for name, place in places.items()}}
     return sides["base"], sides["tuned"]
+
+
+def run_tokenizer(run: Path) -> TextTokenizer:
+    """The tokenizer of a run, as training set it up. Raises FolderError, ModelError."""
+    folder = RunFolder(run)
+    return _tokenizer(find_model(folder.manifest()["base_model"]["folder"]).folder, folder.config_path)
+
+
+def served_by(target: str) -> Any:
+    """Who answers for a name, without loading weights where its tokenizer is enough: a folder's or a Hub model's own template."""
+    kind, _, rest = target.partition(":")
+    if kind in _SERVED:
+        return _SERVED[kind](rest, target)
+    place = _place(target)
+    return _OwnTemplate(_tokenizer(place.weights, place.config))
+
+
+@dataclass(frozen=True, slots=True)
+class _OwnTemplate:
+    """What transformers' apply_chat_template makes of a prompt with a folder's own tokenizer."""
+
+    tokenizer: TextTokenizer
+
+    def fed(self, prompt: Prompt) -> Fed:
+        """The text and its token ids."""
+        text = prompt.raw or self.tokenizer.render(list(prompt.messages), add_generation_prompt=True)
+        return Fed(text, tuple(self.tokenizer.encode(text, special=False)))
 
 
 def _same_weights(base: _Place, tuned: _Place) -> bool:
