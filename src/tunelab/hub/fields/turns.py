@@ -58,6 +58,30 @@ def turns(text: str) -> tuple[list[Turn], str]:
     return named, _name_template(named)
 
 
+_JINJA = (("chatml", "<|im_start|>"), ("llama3", "<|start_header_id|>"), ("gemma", "<start_of_turn>"), ("command-r", "<|START_OF_TURN_TOKEN|>"), ("llama2", "<<SYS>>"), ("mistral", "[/INST]"),
+          ("openchat", "GPT4 Correct"), ("metharme", "<|model|>"))
+_ASKS = re.compile(r"^[ \t\"'>]*#{2,3}[ \t]*Instructions?[ \t]*:", re.IGNORECASE | re.MULTILINE)
+_ANSWERS = re.compile(r"#{2,3}[ \t]*(?:Response|Output|Answer)\b", re.IGNORECASE)
+_SPEAKS = (("vicuna", "USER:", "ASSISTANT:"), ("human-assistant", "Human:", "Assistant:"), ("falcon", "User:", "Falcon:"))
+
+
+def template_of(text: str) -> str:
+    """The template that a text is written in, or that a Jinja template or a string in code writes; "" for none. Placeholders may stand in it."""
+    name = next((name for name, mark in _JINJA if mark in text), "")
+    if name:
+        return name
+    asks = _ASKS.search(text) if "#" in text else None
+    if asks and _ANSWERS.search(text, asks.end()):
+        return "alpaca"
+    tokens = [(found, found.lastgroup) for found in _MARK.finditer(text) if found.lastgroup and not found.lastgroup.startswith("alpaca")]
+    if tokens:
+        return _template(text, [(mark, group) for mark, group in tokens if group])
+    if "### Human" in text:
+        return "guanaco"
+    name = next((name for name, user, model in _SPEAKS if user in text and model in text), "")
+    return "orca" if name == "vicuna" and "SYSTEM:" in text else name
+
+
 def _template(text: str, marks: list[tuple[re.Match[str], str]]) -> str:
     name = _OF_GROUP[marks[0][1]]
     if name in ("mistral", "llama2"):
