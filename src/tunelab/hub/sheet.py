@@ -12,12 +12,13 @@ from tunelab.hub.fields.base_model import read_base_model
 from tunelab.hub.fields.datasets import read_datasets
 from tunelab.hub.fields.evaluation import EvaluationClaim, read_evaluation
 from tunelab.hub.fields.example import Example, read_examples
-from tunelab.hub.fields.facts import read_format, read_languages, read_licence, read_size
+from tunelab.hub.fields.facts import read_languages, read_licence
 from tunelab.hub.fields.hyperparameters import read_hyperparameters
 from tunelab.hub.fields.kind import read_kind
 from tunelab.hub.fields.task import read_task
 from tunelab.hub.fields.template import read_template
 from tunelab.hub.fields.training import AxolotlConfig, read_axolotl, read_method
+from tunelab.hub.fields.weights import read_format, read_size
 from tunelab.hub.record import ModelRecord
 
 
