@@ -74,7 +74,7 @@ def _pair(record: Record) -> PairPart:
         base_passed=record.base_grade.passed if record.base_grade else None,
         tuned_passed=record.tuned_grade.passed if record.tuned_grade else None,
         base_reason=record.base_grade.reason if record.base_grade else "", tuned_reason=record.tuned_grade.reason if record.tuned_grade else "",
-        base_stop=base.stop if base else "error", tuned_stop=tuned.stop if tuned else "error")
+        base_stop=base.stop if base else "error", tuned_stop=tuned.stop if tuned else "error", more=more)
 
 
 def _called(side: str, sample: int) -> str:
