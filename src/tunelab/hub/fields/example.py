@@ -13,7 +13,17 @@ from tunelab.hub.evidence import Evidence
 from tunelab.hub.fields.code_example import keyed_strings, shown_in_code
 from tunelab.hub.fields.concrete import is_answer, is_concrete, is_language, is_place, is_specification, is_stock, is_usage_code
 from tunelab.hub.fields.example_table import pairs_in_table
-from tunelab.hub.fields.labels import SPEAKERS, WEAK, Role, is_data_heading, is_example_heading, is_other_heading, is_pure_example_heading, role_of, said_role
+from tunelab.hub.fields.labels import (
+    SPEAKERS,
+    WEAK,
+    Role,
+    is_data_heading,
+    is_example_heading,
+    is_other_heading,
+    is_pure_example_heading,
+    role_of,
+    said_role,
+)
 from tunelab.hub.fields.turns import LABEL, Turn, is_name, turns
 from tunelab.hub.record import ModelRecord
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from tunelab.hub.card import Block, plain_text
 from tunelab.hub.fields.concrete import is_concrete, is_language, is_specification
-from tunelab.hub.fields.labels import Role, WEAK, role_of
+from tunelab.hub.fields.labels import WEAK, Role, role_of
 
 MAX_ROWS = 10
 _LANGUAGES = frozenset("english german french spanish italian portuguese dutch danish swedish norwegian finnish polish russian ukrainian czech turkish greek arabic hebrew hindi bengali chinese japanese "

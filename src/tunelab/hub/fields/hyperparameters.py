@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from tunelab.hub.card import Block, plain_text
 from tunelab.hub.evidence import Answer, Candidate, Evidence, ranked
 from tunelab.hub.fields.training import AxolotlConfig, config_entries
-from tunelab.hub.record import ADAPTER, ModelRecord
+from tunelab.hub.record import ModelRecord
 
 _ALIASES: dict[str, str] = {
     "learning_rate": "learning rate,lr,peak learning rate,initial learning rate,max learning rate,base learning rate,learning rates,taux d'apprentissage,lernrate,tasa de aprendizaje,学习率,学習率,학습률,скорость обучения",
@@ -56,7 +56,7 @@ def _of_adapter(record: ModelRecord) -> Iterator[tuple[str, Candidate]]:
         if isinstance(value, list):
             value = ", ".join(sorted(str(one) for one in value[:64] if isinstance(one, str)))
         if isinstance(value, (int, float, str)) and not isinstance(value, bool) and str(value):
-            yield name, Candidate(str(value)[:500], 0.97, (Evidence(ADAPTER, f"{key}: {value}", ADAPTER),))
+            yield name, Candidate(str(value)[:500], 0.97, (Evidence("adapter_config.json", f"{key}: {value}", "adapter_config.json"),))
 
 
 def _of_axolotl(record: ModelRecord, axolotl: AxolotlConfig | None) -> Iterator[tuple[str, Candidate]]:
@@ -72,15 +72,16 @@ def _in_card(record: ModelRecord, axolotl: AxolotlConfig | None) -> Iterator[tup
         if block.kind in ("heading", "quote") or len(block.text) > 20_000 or block.line in config or block.line + 1 in config:
             continue
         is_near = any(_NEAR.search(one) for one in block.headings[-2:])
+        said: Iterator[tuple[str, str, int, bool]] = iter(())
         if block.kind == "table":
             said = _in_table(block)
         elif ":" in block.text or "=" in block.text or "：" in block.text:
-            said = _in_lines(block) if block.kind != "fence" or (is_near and not block.info.startswith(("py", "json", "bash", "sh"))) else ()
-        else:
-            continue
-        for label, value, line, is_list in said:
+            if block.kind != "fence" or (is_near and "merge_method" not in block.text and not block.info.startswith(("py", "json", "bash", "sh"))):
+                said = _in_lines(block)
+        for label, written, line, is_list in said:
             name = _named(label, is_near or is_list)
-            if name and (value := _value(name, value)):
+            value = _value(name, written) if name else None
+            if name and value:
                 sure = 0.95 if label in ("learning_rate", "train_batch_size", "lr_scheduler_type", "num_epochs") and is_near else 0.85 if is_near else 0.75
                 yield name, Candidate(value, sure, (Evidence("card text", record.card.quote(line) or label, record.card.file, line),))
 

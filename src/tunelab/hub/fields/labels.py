@@ -8,11 +8,12 @@ from __future__ import annotations
 import re
 import tomllib
 from importlib import resources
-from typing import Literal, cast
+from typing import Literal
 
 Role = Literal["prompt", "context", "system", "output"]
 _KNOWN = tomllib.loads(resources.files("tunelab.hub").joinpath("known", "labels.toml").read_text(encoding="utf-8"))
-ROLES: dict[str, Role] = {word.replace("_", " "): cast(Role, role) for role in ("output", "system", "context", "prompt") for word in _KNOWN[role].split()}
+_NAMED: tuple[Role, ...] = ("output", "system", "context", "prompt")
+ROLES: dict[str, Role] = {word.replace("_", " "): role for role in _NAMED for word in _KNOWN[role].split()}
 SPEAKERS = frozenset(_KNOWN["speakers"].split())
 """Labels of somebody who talks: the one who answers is the model, whatever its name."""
 WEAK = frozenset(_KNOWN["weak"].split())

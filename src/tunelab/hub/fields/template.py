@@ -22,6 +22,7 @@ _WORDS = re.compile(rf"(?<![\w/-])(?:{_ANY.format('a')})['\"`’*_\])]{{0,3}}s?[
                     rf"['\"`*_\[(]{{0,3}}(?:{_ANY.format('b')})(?![\w/])", re.IGNORECASE)
 _KEY = re.compile(r"^[ \t]*(?:-[ \t]+)?(?:chat_template|prompt_template|prompt_style|conversation|chat_template_type|template):[ \t]*[\"']?([\w.-]{3,24})", re.MULTILINE)
 _OWN = re.compile(r"prompt|template|format|chat|example|conversation|usage|inference|how to|テンプレート|模板|프롬프트|提示", re.IGNORECASE)
+_WORTH = re.compile(r"[Tt]emplate|[Ff]ormat|[Pp]rompt|[Ss]tyle")
 _OTHERS = re.compile(r"\b(?:unlike|instead of|not|rather than|differs? from|dataset|data set|converted (?:from|to))\W+(?:\w+\W+){0,3}\Z", re.IGNORECASE)
 _KEYED = {"chatml": "chatml", "alpaca": "alpaca", "llama-2": "llama2", "llama2": "llama2", "llama-3": "llama3", "llama3": "llama3", "mistral": "mistral", "vicuna": "vicuna", "vicuna_v1.1": "vicuna",
           "zephyr": "zephyr", "gemma": "gemma", "gemma2": "gemma", "phi3": "phi3", "phi_3": "phi3", "phi-3": "phi3", "qwen": "chatml", "qwen2": "chatml", "qwen2.5": "chatml", "qwen-2.5": "chatml",
@@ -78,6 +79,6 @@ def _said(block: Block) -> Iterator[tuple[str, int, float]]:
             if named:
                 yield named, found.start(1), 0.75
         return
-    for found in _WORDS.finditer(text) if block.kind != "table" else ():
+    for found in _WORDS.finditer(text) if block.kind != "table" and _WORTH.search(text) else ():
         if not _OTHERS.search(text, max(0, found.start() - 60), found.start()):
             yield _NAMES[int((found.lastgroup or "a0")[1:])][0], found.start(), 0.9 if block.kind == "heading" else 0.8

@@ -111,17 +111,20 @@ _TAGS = {
     "distilled": "distillation", "slerp": "slerp", "ties": "ties", "dare_ties": "dare_ties", "dare-ties": "dare_ties", "dare_linear": "dare_linear", "task_arithmetic": "task_arithmetic",
     "model_stock": "model_stock", "passthrough": "passthrough", "breadcrumbs": "breadcrumbs", "della": "della", "full-finetune": "full", "full-fine-tuning": "full", "continued-pretraining": "continued pretraining",
     "continual-pretraining": "continued pretraining", "domain-adaptation": "continued pretraining", "instruction-tuning": "sft", "supervised-fine-tuning": "sft"}
-_TEXT: tuple[tuple[str, str, float], ...] = (
-    ("qlora", r"qlora|quantized low-rank", 0.8), ("dora", r"\bdora\b", 0.6), ("lora", r"\blora\b|low-rank adapt\w+", 0.7), ("orpo", r"\borpo\b", 0.75),
-    ("dpo", r"\bc?dpo\b|direct preference optimi[sz]ation|dpotrainer", 0.7), ("kto", r"\bkto\b|ktotrainer", 0.7), ("simpo", r"\bsimpo\b", 0.6),
-    ("grpo", r"\bgrpo\b|group relative policy optimi[sz]ation|grpotrainer", 0.75), ("ppo", r"\bppo\b|proximal policy", 0.65), ("rlhf", r"\brlhf\b|reinforcement learning from human feedback", 0.55),
-    ("sft", r"\bsft\b|supervised fine-?\s?tun\w+|sfttrainer|instruction[- ](?:fine-?)?tun\w+|指令微调|有监督微调", 0.65),
-    ("full", r"\bfull(?:[- ](?:parameters?|weights?|model))?[- ]fine-?\s?tun\w+|fully fine-?tuned|\bfull-parameter sft|\bfft\b|全参数|全量微调|フルファインチューニング", 0.8),
-    ("continued pretraining", r"continu(?:ed|al|ous|ally|ing)(?:ly)? pre-?\s?train\w*|further pre-?train\w+|domain-adaptive pre-?train\w+|継続事前学習|继续预训练|增量预训练|계속 사전", 0.75),
-    ("distillation", r"\bdistill?ed (?:from|version)|knowledge distillation|\bdistillation\b|蒸馏|蒸留", 0.6),
-    ("dare_ties", r"\bdare[_ -]?ties\b", 0.85), ("slerp", r"\bslerp\b", 0.8), ("ties", r"(?<![_-])\bties\b(?= merg\w+| method|\]|\)|$)", 0.7), ("model_stock", r"\bmodel[_ ]stock\b", 0.8),
-    ("task_arithmetic", r"\btask[_ ]arithmetic\b", 0.8), ("reward", r"rewardtrainer|\breward modell?ing\b", 0.7))
-_METHOD = re.compile("|".join(f"(?P<m{index}>{pattern})" for index, (_, pattern, _) in enumerate(_TEXT)), re.IGNORECASE)
+_TEXT: tuple[tuple[str, str, str, float], ...] = (
+    ("qlora", "qlora quantized\u00a0low-rank", r"qlora|quantized low-rank", 0.8), ("dora", "dora", r"\bdora\b", 0.6), ("lora", "lora low-rank", r"\blora\b|low-rank adapt\w+", 0.7),
+    ("orpo", "orpo", r"\borpo\b", 0.75), ("dpo", "dpo preference", r"\bc?dpo\b|direct preference optimi[sz]ation|dpotrainer", 0.7), ("kto", "kto", r"\bkto\b|ktotrainer", 0.7),
+    ("simpo", "simpo", r"\bsimpo\b", 0.6), ("grpo", "grpo relative\u00a0policy", r"\bgrpo\b|group relative policy optimi[sz]ation|grpotrainer", 0.75),
+    ("ppo", "ppo proximal", r"\bppo\b|proximal policy", 0.65), ("rlhf", "rlhf reinforcement", r"\brlhf\b|reinforcement learning from human feedback", 0.55),
+    ("sft", "sft supervised instruct 指令微调 有监督微调", r"\bsft\b|supervised fine-?\s?tun\w+|sfttrainer|instruction[- ](?:fine-?)?tun\w+|指令微调|有监督微调", 0.65),
+    ("full", "full fft 全参数 全量微调 フルファイン", r"\bfull(?:[- ](?:parameters?|weights?|model))?[- ]fine-?\s?tun\w+|fully fine-?tuned|\bfull-parameter sft|\bfft\b|全参数|全量微调|フルファインチューニング", 0.8),
+    ("continued pretraining", "continu further domain-adaptive 継続事前 继续预训练 增量预训练 계속",
+     r"continu(?:ed|al|ous|ally|ing)(?:ly)? pre-?\s?train\w*|further pre-?train\w+|domain-adaptive pre-?train\w+|継続事前学習|继续预训练|增量预训练|계속 사전", 0.75),
+    ("distillation", "distil 蒸馏 蒸留", r"\bdistill?ed (?:from|version)|knowledge distillation|\bdistillation\b|蒸馏|蒸留", 0.6), ("dare_ties", "dare", r"\bdare[_ -]?ties\b", 0.85),
+    ("slerp", "slerp", r"\bslerp\b", 0.8), ("ties", "ties", r"(?<![_-])\bties\b(?= merg\w+| method|\]|\)|$)", 0.7), ("model_stock", "stock", r"\bmodel[_ ]stock\b", 0.8),
+    ("task_arithmetic", "arithmetic", r"\btask[_ ]arithmetic\b", 0.8), ("reward", "reward", r"rewardtrainer|\breward modell?ing\b", 0.7))
+_METHODS = tuple((name, tuple(stem.replace("\u00a0", " ") for stem in stems.split(" ")), re.compile(pattern, re.IGNORECASE), sure) for name, stems, pattern, sure in _TEXT)
+"""(method, what a text must hold for the pattern to be worth a search, pattern, confidence)."""
 _DENIED = re.compile(r"\b(?:no|not|without|instead of|rather than|unlike|vs\.?|versus|compared (?:to|with)|than|before|planned|future|will be|todo|non)\W+(?:\w+\W+){0,2}\Z", re.IGNORECASE)
 _MERGED = re.compile(r"^\s*merge_method:[ \t]*[\"']?(\w+)", re.MULTILINE)
 MAX_PROSE = 60_000
@@ -163,23 +166,26 @@ def _method_of_tags(record: ModelRecord) -> Iterator[Candidate]:
 
 
 def _method_in_text(record: ModelRecord) -> Iterator[Candidate]:
-    """Words of the prose and of the name; each method once, where it is said first. "Without LoRA" says nothing."""
-    card, seen, read = record.card, set[str](), 0
+    """Words of the prose; each method once, where it is said first. "Without LoRA" says nothing."""
+    card, read = record.card, 0
+    low = card.body.casefold()
+    wanted = [(name, pattern, sure) for name, stems, pattern, sure in _METHODS if any(stem in low for stem in stems)]
     for block in card.blocks:
         if block.kind == "fence":
             for found in _MERGED.finditer(block.text) if "merge_method" in block.text else ():
                 line = block.line + 1 + block.text.count("\n", 0, found.start(1))
                 yield Candidate(found.group(1).casefold(), 0.95, (Evidence("card text", card.quote(line), card.file, line),))
-            continue
-        if read > MAX_PROSE:
-            break
-        read += len(block.text)
-        if block.kind == "table" and len(block.rows) > 8:
-            continue
-        for found in _METHOD.finditer(block.text):
-            name, _, sure = _TEXT[int((found.lastgroup or "m0")[1:])]
-            if name in seen or _DENIED.search(block.text, max(0, found.start() - 50), found.start()) or "://" in block.text[max(0, found.start() - 40) : found.start()].split(" ")[-1]:
-                continue
-            seen.add(name)
-            line = min(block.line + block.text.count("\n", 0, found.start()), block.end) if block.kind not in ("html", "table") else block.line
-            yield Candidate(name, sure, (Evidence("card text", card.quote(line), card.file, line),))
+        elif wanted and read < MAX_PROSE and not (block.kind == "table" and len(block.rows) > 8):
+            read += len(block.text)
+            said = [(name, first, sure) for name, pattern, sure in wanted if (first := _first(pattern, block.text))]
+            for name, first, sure in said:
+                line = min(block.line + block.text.count("\n", 0, first.start()), block.end) if block.kind not in ("html", "table") else block.line
+                yield Candidate(name, sure, (Evidence("card text", card.quote(line), card.file, line),))
+            if said:
+                wanted = [one for one in wanted if one[0] not in {name for name, _, _ in said}]
+
+
+def _first(pattern: re.Pattern[str], text: str) -> re.Match[str] | None:
+    """The first match that is neither denied nor a part of an address."""
+    return next((found for found in pattern.finditer(text) if not _DENIED.search(text, max(0, found.start() - 50), found.start())
+                 and "://" not in text[max(0, found.start() - 40) : found.start()].rpartition(" ")[2]), None)
