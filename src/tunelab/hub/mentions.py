@@ -3,24 +3,23 @@
 from __future__ import annotations
 
 import re
+import tomllib
 from bisect import bisect_left
 from dataclasses import dataclass
+from importlib import resources
 
 from tunelab.hub.model_names import families, id_of_address, is_model_like, model_name
 
 _OPEN, _CLOSE, _SOFT_MARK = "\ue000", "\ue001", "\x1f"
+_WORDS = {name: frozenset(text.split()) for name, text in tomllib.loads(resources.files("tunelab.hub").joinpath("known/mention_words.toml").read_text("utf-8")).items()}
+_STOPS, _GOES_ON, _BEFORE, _COMMON, _LINKING = (_WORDS[name] for name in ("stops", "goes_on", "before", "common", "linking"))
 _SOFT = re.compile(r"(?<! )(?<!\\)\n(?!\s*(?:[-*+|#>•\n]|\d+[.)]|[A-Z][\w ()/-]{1,40}:))")
 _LINK = re.compile(r"!?\[([^\[\]]{0,300})\]\(\s*<?([^\s()<>]{0,500})>?[^()]{0,200}\)|<a\s[^<>]{0,400}?href\s*=\s*[\"']?([^\"'\s<>]{1,500})[\"']?[^<>]{0,200}>([^<]{0,300})</a>|"
                    r"(https?://[^\s<>()\"'`|\ue000]{4,500})|(?<![a-z0-9_/.@:~-])([a-z0-9][a-z0-9_.-]{0,60}/[a-z0-9][a-z0-9_.-]{1,95})(?![a-z0-9_/-])", re.IGNORECASE)
 _TOKEN = re.compile(r"\ue000(\d+)\ue001|[A-Za-z0-9\u00c0-\u024f][A-Za-z0-9\u00c0-\u024f._+/'’-]*|\.{0,2}/[\w./-]+|[^\x00-\x7f\ue000]+|\S|\n")
 _EMPHASIS = re.compile(r"(?<![\w*])[*_](?=[^\s*_])|(?<=[^\s*_])[*_](?![\w*])")
-_STOPS = frozenset(["on", "with", "for", "using", "via", "by", "dataset", "datasets", "data", "corpus", "and", "or", "that", "which", "than", "to", "in", "is", "are", "was", "were", "as", "but", "while", "where", "when", "if", "however", "vs", "versus", "compared", "pour", "mit", "für", "para", "con", "avec", "sur"])
-_GOES_ON = frozenset(["instruct", "chat", "base", "large", "small", "tiny", "mini", "medium", "xl", "xxl", "xs", "uncased", "cased", "multilingual", "coder", "math", "code", "nemo", "neo", "neox", "it", "pt", "hf", "beta", "alpha", "pro", "next", "turbo", "plus", "scout", "vision", "vl", "r1", "distill", "multilingual-cased", "v1", "v2", "v3", "instruct-v0.1", "wwm", "mlm", "cnn", "xsum", "english", "japanese", "chinese", "german", "squad2", "sft", "dpo", "nano", "micro", "light", "lite", "hermes", "preview", "maverick", "orca", "moe", "qat", "effective"])
-_BEFORE = frozenset(["meta", "code", "open", "nous", "flan", "xlm", "xlm-r", "stable", "deep", "tiny", "distil", "m", "bio", "sci", "fin", "legal", "clinical", "long", "mega", "sentence", "neural", "intel", "orca", "aya", "yi", "command", "opt", "solar", "phi", "aya", "nous"])
 _DATA_AFTER = re.compile(r"\s?[–—-]based|[\s\"'”)]{0,3}(?:(?:instruction|chat|training|conversation|style|format|generated|based|like|synthetic)[\s-]){0,2}(?:data|dataset|datasets|corpus|corpora|samples|outputs|conversations|"
                          r"generations?|completions|responses|prompt|prompts|template|format|tokenizer|license|licence|community license|paper|blog|benchmark|leaderboard|embeddings?|数据|データ|の?形式)(?![\w-])", re.IGNORECASE)
-# Words with capitals that begin no model's name.
-_COMMON = frozenset(["hugging", "face", "meta", "google", "openai", "microsoft", "transformer", "transformers", "lora", "qlora", "peft", "unsloth", "axolotl", "english", "french", "german", "spanish", "chinese", "japanese", "korean", "arabic", "hindi", "russian", "the", "this", "our", "a", "an", "pytorch", "tensorflow", "trl", "sft", "dpo", "orpo", "llm", "llms", "nlp", "cnn", "lstm", "none", "ai", "sota", "huggingface", "hf", "gguf", "gptq", "awq", "exl2", "onnx", "mlx", "colab", "gpu", "cpu", "nvidia", "kaggle", "github", "bf16", "fp16", "apache", "mit", "i", "we", "it", "its", "causal", "masked", "language", "model", "models", "vision", "encoder", "decoder", "seq2seq", "api", "python", "top", "state-of-the-art", "pre-trained", "pretrained", "open-source", "fine-tuned", "finetuned", "fine-tune", "instruction-tuned", "instruct-tuned", "in-house", "multi-lingual", "cross-lingual", "multi-task", "large-scale", "a100", "h100", "rtx", "t4", "tpu", "v100", "amazon", "ibm", "alibaba", "tencent", "baidu", "facebook", "apple", "intel", "stability", "ties", "dare", "slerp", "linear", "passthrough", "task", "arithmetic", "stock", "della", "breadcrumbs", "mergekit", "lazymergekit", "sce", "nuslerp", "karcher", "dare_ties", "dare_linear", "model_stock", "stanford", "salesforce", "eleutherai", "mosaicml", "bigscience", "data", "dataset", "custom", "wikipedia"])
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,7 +140,7 @@ def mentions_after(text: FlatText, start: int, *, strong: bool = True, many: boo
     return found or ([other] if other is not None else [])
 
 
-def mention_before(text: FlatText, end: int, *, reach: int = 120, gap: int = 4) -> Mention | None:
+def mention_before(text: FlatText, end: int, *, reach: int = 120, gap: int = 5) -> Mention | None:
     """The model that a cue beginning at `end` is said of, with at most a few small words between."""
     start = max(0, end - reach)
     tokens = list(_TOKEN.finditer(text.text, start, end))
@@ -158,7 +157,6 @@ def mention_before(text: FlatText, end: int, *, reach: int = 120, gap: int = 4) 
     return last if all(word in _LINKING for word in between) else None
 
 
-_LINKING = frozenset(["model", "models", "weights", "(", ")", ",", "was", "is", "has", "been", "which", "that", "language", "llm", "architecture", "checkpoint", "base", "the", "a", "an", "and", "then", "further", ",", ":", "7b", "13b", "[", "]", "-", "–", "—", "instruct", "4-bit", "transformer", "pretrained", "encoder", "decoder", "–", "lora"])
 
 
 def _mention_at(text: FlatText, tokens: list[re.Match[str]], index: int) -> tuple[Mention | None, int]:
@@ -181,7 +179,7 @@ def _mention_at(text: FlatText, tokens: list[re.Match[str]], index: int) -> tupl
 def _named_at(text: FlatText, tokens: list[re.Match[str]], index: int) -> tuple[Mention | None, int]:
     first, end, after = index, index, index + 1
     lower = _bare(tokens[index])
-    starts = lower in _BEFORE and index + 1 < len(tokens) and _adjacent(text, tokens, index)
+    starts = lower in _BEFORE and tokens[index].group().lower() == lower and index + 1 < len(tokens) and _adjacent(text, tokens, index)
     if starts and _is_family(_bare(tokens[index + 1]), tokens, index + 1):
         end, after = index + 1, index + 2
         sure = True

@@ -15,8 +15,10 @@ _METHOD = re.compile(r"\bmerge_method[ \t]*:[ \t]*([\w-]{1,40})")
 _PARENT = re.compile(r"""(?:\A|[\s-])(model|source_model|base_model|model_path)[ \t]*:[ \t]*(?:"([^"\n]{1,300})"|'([^'\n]{1,300})'|([A-Za-z]:[\\/][^\n#]{1,300}|[^\s"'#]{1,200}))""")
 _SETTING = re.compile(r"""^[ \t]*(?:-{0,2})(base_model|base_model_id|base_model_name|base_model_name_or_path|model_name_or_path|base_model_path|pretrained_model_name_or_path|BASE_MODEL|BASE|base_id|BASE_MODEL_ID|peft_base)"""
                       r"""[ \t]*[:=]?[ \t]*[fr]?["']?([A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9][\w.-]{0,95}|[a-z][\w.-]{2,60})["']?[ \t\\,]*(?:#.{0,200})?$""")
-_LOADED = re.compile(r"""\b(?:Auto\w*|\w*(?:Model|ForCausalLM|LMHeadModel|Classification|Generation|LanguageModel|ForConditionalGeneration|Pipeline))\.from_pretrained\(\s*(?:model_name\s*=\s*|pretrained_model_name_or_path\s*=\s*)?["']([^"'\s]{2,200})["']""")
-_ADAPTER_CODE = re.compile(r"\bPeft(?:Model\w*|Config)\b|\.load_adapter\(|\bload_lora_weights\b")
+_LOADED = re.compile(r"""\b(?:Auto\w*|\w*(?:Model|ForCausalLM|LMHeadModel|Classification|Generation|LanguageModel|ForConditionalGeneration|Pipeline))\.from_pretrained\(\s*(?:model_name\s*=\s*|model\s*=\s*|model_id\s*=\s*|"""
+                     r"""pretrained_model_name_or_path\s*=\s*)?(?:["']([^"'\s]{2,200})["']|([A-Za-z_]\w{0,60})\b)|\bLLM\(\s*(?:model\s*=\s*)?["']([^"'\s]{2,200})["']|--(?:model|base[-_]model)[ =]+["']?([\w.-]+/[\w.-]+)""")
+_ASSIGNED = re.compile(r"""^[ \t]*([A-Za-z_]\w{0,60})\s*=\s*[fr]?["']([^"'\s]{2,200})["']""", re.MULTILINE)
+_ADAPTER_CODE = re.compile(r"\bPeft(?:Model\w*|Config)\b|\.load_adapter\(|\bload_lora_weights\b|\bLoRARequest\b|\benable_lora\b|--lora-modules|--enable-lora|--adapter-path|--lora\b")
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,15 +72,30 @@ def settings(card: Card) -> Iterator[tuple[ModelName, str, Evidence]]:
                 yield said, found.group(1), Evidence("card text", text.strip(), card.file, line)
 
 
+def adapter_code(card: Card) -> Evidence | None:
+    """The first line of code that puts an adapter on a model."""
+    for block in card.blocks:
+        found = _ADAPTER_CODE.search(block.text) if block.kind == "fence" and len(block.text) < 40_000 else None
+        if found:
+            line = min(block.line + _first(block) + block.text.count("\n", 0, found.start()), block.end)
+            return Evidence("card text", card.quote(line), card.file, line)
+    return None
+
+
 def loaded_beside_adapter(card: Card) -> Iterator[tuple[ModelName, Evidence]]:
     """The models that code loads to put an adapter on them."""
+    if adapter_code(card) is None:
+        return
     for block in card.blocks:
-        if block.kind == "fence" and len(block.text) < 40_000 and _ADAPTER_CODE.search(block.text):
-            for found in _LOADED.finditer(block.text):
-                said = model_name(found.group(1))
-                if said is not None and not found.group().startswith("Peft"):
-                    line = min(block.line + _first(block) + block.text.count("\n", 0, found.start()), block.end)
-                    yield said, Evidence("card text", " ".join(found.group().split()), card.file, line)
+        if block.kind != "fence" or len(block.text) >= 40_000:
+            continue
+        assigned = dict(_ASSIGNED.findall(block.text))
+        for found in _LOADED.finditer(block.text):
+            literal, variable, served, option = found.groups()
+            said = model_name(literal or served or option or assigned.get(variable))
+            if said is not None and not found.group().startswith(("Peft", "AutoPeft", "AutoTokenizer", "AutoProcessor", "AutoConfig")):
+                line = min(block.line + _first(block) + block.text.count("\n", 0, found.start()), block.end)
+                yield said, Evidence("card text", card.quote(line), card.file, line)
 
 
 def _first(block: Block) -> int:

@@ -26,8 +26,8 @@ def read_base_model(record: ModelRecord, kind: Answer, axolotl: AxolotlConfig | 
     formal = [*_metadata(record), *_adapter(record), *_tree(record), *_axolotl(record, axolotl)]
     recipe = list(_recipe(record, merged)) if merged else []
     claims = [one for one in read_claims(record.card, packed=packed, merged=merged) if not _is_own(one.value, own) and not _NO_NAMES.match(one.value)]
-    written = [*_config(record, own), *_code(record, own, kind.value), *(_candidate(one) for one in _told_apart(claims, formal, merged, packed))]
-    if kind.value == "base" and not any(one.confidence >= STATED for one in formal):
+    written = [*_config(record, own), *_code(record, own, kind.value), *(_candidate(one) for one in _told_apart(claims, formal, kind))]
+    if kind.value == "base" and kind.candidates[0].confidence >= 0.7 and not any(one.confidence >= STATED for one in formal):
         written = [_weaker(one, 0.75) for one in written]
     gathered = _joined([*(_of_copy(claims, formal, own) if packed else formal), *recipe, *written])
     if packed and not any(one.confidence >= STATED for one in gathered):
@@ -42,7 +42,8 @@ def read_base_model(record: ModelRecord, kind: Answer, axolotl: AxolotlConfig | 
 
 def _metadata(record: ModelRecord) -> Iterator[Candidate]:
     card = record.card
-    for field, confidence in (("base_model", 0.96), ("base_models", 0.9), ("basemodel", 0.85), ("base-model", 0.85), ("finetuned_from", 0.85), ("finetuned_from_model", 0.85), ("parent_model", 0.85), ("base_model_name_or_path", 0.85)):
+    for field, confidence in (("base_model", 0.96), ("base_models", 0.9), ("basemodel", 0.85), ("base-model", 0.85), ("finetuned_from", 0.85), ("finetuned_from_model", 0.85), ("parent_model", 0.85), ("base_model_name_or_path", 0.85),
+                              ("model_link", 0.8), ("original_model", 0.85), ("source_model", 0.85), ("quantized_from", 0.9), ("converted_from", 0.9), ("base", 0.6)):
         for value, path in (*card.strings(field), *_inside(card.front.get(field), field)):
             line = card.line(*path) or card.line(field)
             yield from _formal(value, confidence, Evidence("card metadata", card.quote(line), card.file, line), record)
@@ -131,8 +132,10 @@ def _code(record: ModelRecord, own: frozenset[str], kind: str | None) -> Iterato
             yield Candidate(said.value, 0.68 if kind == "adapter" else 0.5, (evidence,), "the card's code puts the adapter on it")
 
 
-def _told_apart(claims: list[Claim], formal: list[Candidate], merged: bool, packed: bool) -> list[Claim]:
+def _told_apart(claims: list[Claim], formal: list[Candidate], kind: Answer) -> list[Claim]:
     """What is said of the parent itself (X, "which is a fine-tune of Y") names the root, not the base model."""
+    merged, packed = kind.value == "merge", kind.value == "quantized"
+    tuned = kind.value in ("finetune", "adapter") and kind.stated[0].confidence >= 0.7
     sure = [one.value for one in formal if one.confidence >= STATED]
     parents = [one.value for one in claims if one.confidence >= STATED and not one.relative] + sure
     enumerated = merged and len({key(one.value) for one in claims if one.cue in ("merge of", "list") and one.confidence >= STATED}) > 1
@@ -141,9 +144,17 @@ def _told_apart(claims: list[Claim], formal: list[Candidate], merged: bool, pack
         other = one.about and not same_model(one.about, one.value) and any(same_model(one.about, parent) for parent in parents)
         if one.cue == "merge of" and not merged:
             one = replace(one, confidence=min(one.confidence, 0.4))
+        if one.cue == "architecture":
+            one = replace(one, confidence=min(one.confidence, 0.56 if tuned else 0.4))
+        if one.cue == "quantised the" and not packed:
+            one = replace(one, confidence=min(one.confidence, 0.4))
         if one.cue == "original":
             one = replace(one, confidence=0.62 if packed and one.is_id else 0.3)
-        if one.cue in ("quant of", "was converted", "converted") and not packed:
+        if packed and one.cue in _OF_COPIES and one.confidence >= 0.7:
+            one = replace(one, confidence=max(one.confidence, 0.94 if one.is_id else 0.9))
+        elif packed and one.cue not in ("original", "quantised the"):
+            one = replace(one, confidence=min(one.confidence, 0.75))
+        elif one.cue in ("quant of", "was converted", "converted", "converted to"):
             one = replace(one, confidence=min(one.confidence, 0.6))
         if one.relative or other or (enumerated and one.cue not in _OF_MERGES):
             one = replace(one, confidence=min(one.confidence, 0.4))
@@ -151,8 +162,8 @@ def _told_apart(claims: list[Claim], formal: list[Candidate], merged: bool, pack
     return found
 
 
-_OF_MERGES = frozenset({"merge of", "list", "as base", "uses as", "label", "table"})
-_OF_COPIES = frozenset({"version", "quant of", "converted", "was converted"})
+_OF_MERGES = frozenset({"merge of", "list", "as base", "uses as", "label", "label of copy", "table"})
+_OF_COPIES = frozenset({"with weights", "version", "quant of", "converted", "was converted", "converted to", "label of copy"})
 
 
 def _likeness(name: str, own: frozenset[str]) -> int:

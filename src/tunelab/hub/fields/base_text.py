@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from tunelab.hub.card import Block, Card
@@ -41,6 +41,11 @@ class _Cue:
     strong: bool = True
     gap: int = 6
 
+    @property
+    def of_other_scripts(self) -> bool:
+        """It is of a language that is not written in ASCII."""
+        return self.name in ("zh", "zh of", "ja", "ja prior", "ko", "ru uk", "tr fi hu hi")
+
 
 def _cue(name: str, stems: str, pattern: str, where: Where, confidence: float, *, strong: bool = True, gap: int = 6) -> _Cue:
     return _Cue(name, tuple(stems.split("|")), re.compile(pattern, re.IGNORECASE), where, confidence, strong, gap)
@@ -61,6 +66,9 @@ _CUES = (
     _cue("trained from", "train", r"\b(?:trained|retrained|training)(?: \w+)? (?:from|on top of|off(?: of)?|over|starting (?:from|with)|based on|upon)\b", "after", 0.8, strong=False),
     _cue("trained the", "train", r"\b(?:train(?:ed|ing)?|adapt(?:ed|ing)?|align(?:ed|ing)?|distill(?:ed|ing)?) (?:a |an )?(?:lora|qlora|adapter)s?\b.{0,40}? (?:on|for|of|over|to|onto)\b",
          "after", 0.7, strong=False),
+    _cue("trained on", "train", r"\btrained (?:on|against|over)\b(?: top of)?", "after", 0.6, strong=False, gap=2),
+    _cue("adapts", "adapts|adapting", r"\badapt(?:s|ing)\b", "after", 0.62, strong=False, gap=2),
+    _cue("with weights", "weights", r"\bwith (?:onnx|gguf|openvino|mlx|tflite|core ?ml|safetensors) weights\b", "before", 0.9),
     _cue("continued", "train", r"\b(?:continu(?:al|ed|ing|ous|ally)(?:ly)?|further|domain[- ]adaptive|additional(?:ly)?)[ -](?:\w+ )?(?:pre-?|post-?)?train(?:ed|ing)?\b(?: (?:of|from|on|using|with|over))?", "after", 0.78, strong=False),
     _cue("post-trained", "post-train|posttrain", r"\bpost-?train(?:ed|ing)?(?: (?:of|from|on|version of))?", "after", 0.75, strong=False),
     _cue("based on", "based|basis|build|built|derive|develop|construct", r"(?<!not )\b(?:based(?: up)?[ -]?on|based off(?: of)?|on the basis of|(?:built|build|builds|building|constructed|developed)(?: (?:directly|entirely|on top|up))? ?(?:up)?(?:on top of|on|from|atop)|"
@@ -69,12 +77,13 @@ _CUES = (
     _cue("initialised", "initial|warm|resum|start", r"\b(?:initiali[sz](?:ed|ing|ation)|warm-?start(?:ed|ing)?|start(?:ed|ing|s)|resum(?:ed|ing))(?: \w+)?(?: (?:from|with|using|off))\b", "after", 0.8, strong=False),
     _cue("adapter for", "lora|adapter|peft|delta", r"\b(?:q?lora|dora|ia3|peft|adapters?|delta weights|deltas?)(?: (?:weights?|adapters?|adaption|adaptation|model|module|checkpoint|fine-?tune|finetune|matrices|file)s?)*(?: (?:trained|made|built|designed|intended))? (?:for|of|on|to|over)\b",
          "after", 0.78, strong=False),
-    _cue("quant of", "quant|gguf|gptq|awq|exl2|exl3|imatrix|ggml|-bit|bit |mlx|onnx|fp8|int8|int4|nf4|bpw|openvino|hqq|coreml",
-         r"\b(?:quants?|quanti[sz](?:ed|ation|ations|ing)|gguf|ggml|gptq|awq|exl[23]|imatrix|mlx|onnx|openvino|core ?ml|hqq|fp8|int[48]|nf4|bnb|bpw|[2-8][- ]?bits?)\b\)?(?:,? (?:\([^()]{0,60}\)|[\w.-]+(?=,? )(?<! of)(?<! for)(?<! from)(?<! on))){0,5},? (?:of|for|from)\b",
-         "after", 0.82, strong=False),
+    _cue("quant of", "quant|gguf|gptq|awq|exl2|exl3|imatrix|ggml|-bit|bit |mlx|onnx|fp8|int8|int4|nf4|bpw|openvino|hqq|coreml|core ml|tflite|litert|ctranslate2|tensorrt|executorch|ncnn",
+         r"\b(?:quants?|quanti[sz](?:ed|ation|ations|ing)|gguf|ggml|gptq|awq|exl[23]|imatrix|mlx|onnx|openvino|core ?ml|tflite|litert|ctranslate2|tensorrt|executorch|ncnn|hqq|fp8|int[48]|nf4|bnb|bpw|[2-8][- ]?bits?)\b\)?(?:,? (?:\([^()]{0,60}\)|[\w.-]+(?=,? )(?<! of)(?<! for)(?<! from)(?<! on))){0,5},? (?:of|for|from)\b",
+         "after", 0.82, strong=True),
     _cue("converted", "convert|export", r"\b(?:converted|exported|conversion)\b(?: (?!from\b|of\b)[\w./-]+){0,5} (?:from|of)\b", "after", 0.9),
     _cue("was converted", "convert|quantiz|quantis|export", r"\b(?:was|is|has been|were) (?:converted|quanti[sz]ed|exported)\b", "before", 0.8),
-    _cue("quantised the", "quanti", r"\bquanti[sz](?:ed|ing|es)(?: (?:the|from|version of))+\b", "after", 0.75, strong=False),
+    _cue("converted to", "convert|export|quanti|ported|packaged|compiled", r"\b(?:converted|exported|quanti[sz]ed|ported|packaged|compiled) (?:to|into|for|with|in|using|as)\b", "before", 0.72, strong=False),
+    _cue("quantised the", "quanti", r"\bquanti[sz](?:ed|ing|es)\b(?: (?:the|from|version of))*", "after", 0.75, strong=False, gap=1),
     _cue("original", "original|source", r"\b(?:original|source|upstream|unquantized|full)(?: (?:\w+ ){0,2}(?:model|repo|repository|weights|checkpoint|version|card))?s?\b(?: (?:is|are|can be found|available|at|here|by|from|see|found|on|:)){0,4}", "after", 0.5, strong=False, gap=3),
     _cue("same as", "same as|re-?upload|identical", r"\b(?:same as|identical to|re-?upload of)\b", "after", 0.55, strong=False, gap=3),
     _cue("merge of", "merg|blend|mix of|combin|fus|moe|mixture", r"\b(?:merg(?:e|ed|es|ing)|blend|frankenmerge|mix|mixture|fusion|combin(?:es|ation|ed|ing)|composed|made)\b(?: \w+){0,3}? ?(?:of|between|from|with|using)?\b(?= )", "many", 0.74, strong=False),
@@ -95,8 +104,8 @@ _CUES = (
          r"\s*(?:モデル)?(?:を|の|に|から|で|に対し)(?:日本語|独自|データ|\w{0,12})?(?:ベース|ファインチューニング|ファインチューン|fine-?tun\w*|元に|もとに|微調整|追加|継続|量子化|変換|利用|初期値|qlora|lora|sft|dpo|チューニング|事前学習|学習)", "before", 0.72, strong=False),
     _cue("ja prior", "ベースモデル|事前学習済み|ベースとなる|元となる|元モデル", r"(?:ベースモデル|ベースとなるモデル|事前学習済みモデル|元モデル|学習済みモデル)(?:として|は|には|に|：|:|とした)?\s*", "after", 0.82, strong=False, gap=2),
     _cue("ko", "기반|미세|파인튜닝|베이스|fine-tun|finetun|학습|양자화|튜닝|추가", r"\s*(?:모델|model)?(?:을|를|의|에|로|에서|에 대해)?\s?(?:기반|베이스|바탕|미세|파인 ?튜닝|fine-?tun\w*|양자화|튜닝|백본|추가 ?학습|사용)", "before", 0.72, strong=False),
-    _cue("de", "basier|basis|feinabgestimm|feinjustier|angepasst|aufbau|finegetun|weitertrain|trainiert|grundlage|nachtrainiert|feintun",
-         r"\b(?:basier(?:t|end)(?:es|e|en|er)? auf|auf (?:der )?(?:basis|grundlage) (?:von|des|der)|aufbauend auf|baut auf|(?:feinabgestimmte?|feinjustierte?|angepasste?|quantisierte?|nachtrainierte?|trainierte?|fine-?tuned)\S* (?:version|variante|fassung) (?:von|des|der)|fine-?tuning (?:von|des)|feinabstimmung (?:von|des)|"
+    _cue("de", "basier|basis|feinabgestimm|feinjustier|angepasst|aufbau|getun|weitertrain|trainiert|grundlage|nachtrainiert|feintun",
+         r"\b(?:basier(?:t|end)(?:es|e|en|er)? auf|auf (?:der )?(?:basis|grundlage) (?:von|des|der)|aufbauend auf|baut auf|(?:feinabgestimmte?|feinjustierte?|angepasste?|quantisierte?|nachtrainierte?|\w*trainierte?|\w*getunte?|spezialisierte?|fine-?tuned)\S* (?:version|variante|fassung) (?:von|des|der)|fine-?tuning (?:von|des)|feinabstimmung (?:von|des)|"
          r"feinabgestimmt (?:von|aus)|(?:weiter|nach)training (?:von|des))\b", "after", 0.8, gap=7),
     _cue("fr", "basé|affin|fine-tun|partir d|construit|version|ajust|entraîn|dérivé|repose|s'appuie", r"(?:\bbasée?s? sur|\bà partir d[eu']|\bconstruite? sur|\brepose sur|\bs['’]appuie sur|\bdérivée? d[eu']|"
          r"\b(?:version|variante) (?:[\wé-]+ ){0,3}(?:de|du|d')|\b(?:affin|fine-?tun|ajust|spécialis)\w*(?: fin)? (?:de|du|d'|depuis|à partir d[eu']))\s?", "after", 0.78, gap=7),
@@ -108,13 +117,14 @@ _CUES = (
     _cue("other", "gebaseerd|baserad|baseret|basert|oparty|oparta|bazuje|založen|bazat|dựa trên|tinh chỉnh|berbasis|berdasarkan|dilatih|tabanlı|temel|ince ayar|üzerine|مبني|يعتمد|استناد|based|بر پایه|مبتنی|zasnov|perustu|hienosää|alapul",
          r"(?:gebaseerd op|(?:baserad|baseret|basert) på|opart[yaeo] (?:na|o)|bazuje na|založen\w* na|bazat[ă]? pe|dựa trên|(?:được )?tinh chỉnh (?:từ|trên|dựa trên)|phát triển từ|berbasis|berdasarkan|(?:dilatih|dibangun|di-fine-tune) (?:dari|di atas)|fine-?tun\w* (?:dari|từ|van|av|af)|versi(?:on|ja|one)? .{0,30}?(?:dari|van|av)|"
          r"مبني(?:ة)? على|يعتمد على|تعتمد على|بناءً على|(?:نسخة )?مدربة? من|تم تدريبه على|بر پایه|مبتنی بر|zasnovan na|perustuu|alapul)\s*", "after", 0.76, strong=False),
-    _cue("tr fi hu hi", "taban|temel|ince ayar|üzerin|hienosää|alapul|pohjau|आधारित|फाइन|পর|आधार", r"(?:'?\w{0,4})?\s*(?:modeli\w*)?\s?(?:tabanlı|temel alınarak|temel(?:li|inde)|üzerin[ed]e?|ince ayar|hienosäädetty|pohjautuu|alapuló|पर आधारित|का फाइन|को फाइन|पर फाइन)", "before", 0.7, strong=False),
+    _cue("tr fi hu hi", "taban|temel alın|temeli|ince ayar|üzerin|hienosää|alapul|pohjau|आधारित|फाइन|পর|आधार", r"(?:'?\w{0,4})?\s*(?:modeli\w*)?\s?(?:tabanlı|temel alınarak|temel(?:li|inde)|üzerin[ed]e?|ince ayar|hienosäädetty|pohjautuu|alapuló|पर आधारित|का फाइन|को फाइन|पर फाइन)", "before", 0.7, strong=False),
 )
 _LABEL = (r"(?:the )?(?:(?:base|foundation|parent|backbone|source|original|underlying|pre-?trained|starting|initial|init)[ _-]?(?:pre-?trained |language |pretrained_)?(?:model|llm|checkpoint|weights|network)s?(?:\(s\))?"
-          r"(?:[ _](?:name|id|used|path|name_or_path|checkpoint|architecture|link))?|model base|base|backbones?|base architecture|language model|sentence transformer body|(?:model )?fine-?tuned (?:from|of)(?: the)?(?: (?:base |pre-?trained )?(?:model|checkpoint)s?)?|derived from|built (?:on|from)|based on|parent|quanti[sz]ed from|converted from|"
+          r"(?:[ _](?:name|id|used|path|name_or_path|checkpoint|architecture|link))?|model base|base|backbones?|pre-?trained(?: from| weights)?|base architecture|language model|sentence transformer body|(?:model )?fine-?tuned (?:from|of)(?: the)?(?: (?:base |pre-?trained )?(?:model|checkpoint)s?)?|derived from|built (?:on|from)|based on|parent|quanti[sz]ed from|converted from|"
           r"基座模型|基础模型|基礎模型|底座模型|基底模型|基座|底座|预训练模型|骨干模型|主干|ベースモデル|元モデル|ベース|事前学習済みモデル|베이스 ?모델|기반 ?모델|기본 ?모델|백본(?: ?모델)?|원본 ?모델|basis-?modell?|grundmodell|ausgangsmodell|modèle de base|modèle pré-entraîné|modelo (?:de )?base|modello (?:di )?base|"
           r"model de bază|базовая модель|исходная модель|базова модель|temel model|mô hình (?:gốc|cơ sở|nền)|model dasar|basmodell|grunnmodell|basismodel|model bazowy|základní model|perusmalli|النموذج الأساسي|مدل پایه|आधार मॉडल)")
 _LABELLED = re.compile(rf"[^\w\ue000]{{0,10}}(?:\d[.)] )?{_LABEL}\s{{0,3}}(?:\[[^\[\]]{{0,80}}\]\s{{0,3}})?(?:\([^()]{{0,60}}\)\s{{0,3}})?[^\S\n]{{0,3}}(?:(?::|：|=|\||–|—|->|→| - )[\s:|*]{{0,6}}(?=\S)|\s(?=\ue000))", re.IGNORECASE)
+_OF_COPY = re.compile(r"\W{0,10}(?:original|source|quanti[sz]ed from|converted from|parent)", re.IGNORECASE)
 _LABEL_ONLY = re.compile(rf"\W{{0,6}}{_LABEL}\W{{0,4}}\Z", re.IGNORECASE)
 _LABEL_STEMS = ("base", "tun", "model", "parent", "from", "基座", "基础", "基礎", "底座", "基底", "预训练", "骨干", "主干", "ベース", "元モデル", "事前学習", "베이스", "기반", "기본", "백본", "원본", "basis", "grund", "базов", "исходн",
                 "temel", "mô hình", "basmodel", "základní", "perus", "الأساسي", "پایه", "आधार")
@@ -126,12 +136,13 @@ _MADE = re.compile(r"clone|port\b|conver|export|replica|fork|tun|train|adapt|ali
                    r"compatible|cpp|extend|fp16|fp8|int[48]|modif|improv|enhanc|upload|copy|dequant|16k|32k|100k|\dk\b|custom|ablit|refin|half|decensor|stripped|format|imatrix|updated|pretrain", re.IGNORECASE)
 _SMALLER = re.compile(r"distill|smaller|lite|compact|larger|bigger|trimmed|reduced|port|extension|japanese|german|french|korean|chinese|multilingual|personal|this (?:is|model)", re.IGNORECASE)
 _QUIET = re.compile(r"citation|cite|bibtex|licen[sc]e|acknowledg|related|other models|see also|model (?:family|zoo|variants|list|versions|comparison)|references|compar|leaderboard|credits|thanks|links|引用|致谢|谢辞|謝辞|ライセンス|许可", re.IGNORECASE)
-_QUIETER = re.compile(r"evaluat|benchmark|results?\b|performance|usage|how to|inference|limitation|prompt|faq|news|changelog|updates?\b|getting started|quick ?start|评测|评估|評価|性能", re.IGNORECASE)
+_QUIETER = re.compile(r"evaluat|benchmark|results?\b|performance|faq|news|changelog|updates?\b|评测|评估|評価|性能", re.IGNORECASE)
 _ORIGINAL = re.compile(r"original\b.{0,40}\b(?:model card|readme|card|description|repo)|(?:model card|readme) (?:of|from|for) the original|^original (?:model )?card", re.IGNORECASE)
-_OTHER_SUBJECT = re.compile(r"(?:tokeni[sz]er|template|format|code|codebase|datasets?|data|scripts?|vocabulary|evaluations?|benchmarks?|papers?|repo(?:sitory)?|blog|notebook|configs?|pipeline|prompts?|metrics?|library|framework|results?|"
+_OTHER_SUBJECT = re.compile(r"(?:tokeni[sz]er|template|format|code|codebase|datasets?|data|scripts?|vocabulary|evaluations?|benchmarks?|papers?|blog|notebook|configs?|pipeline|prompts?|metrics?|library|framework|results?|"
                             r"scores?|embeddings?|reward model|teacher|judge|captions?|answers|questions|responses|labels|demo|license|judged|evaluated|trainer|implementation|recipe|approach|method)s?,? (?:(?:which|that) )?(?:is|was|are|were|has been|have been)?\s?(?:\w+ly )?(?:generated |created |produced |written )?\Z", re.IGNORECASE)
-_COMPARED = re.compile(r"outperform|better than|worse than|compared (?:to|with)|unlike|baseline|surpass|similar to|versus|\bvs\b|rather than|instead of|inspired by|in contrast|superior|comparable|\blike\b|such as|other (?:models|works)|see also|also available|alternatives?|can be|could be|"
-                       r"you (?:can|may|could)|to be|will be|future|plan to|feel free|should be|比|より", re.IGNORECASE)
+_COMPARED = re.compile(r"outperform|better than|worse than|compared (?:to|with)|unlike|baseline|surpass|similar to|versus|\bvs\b|rather than|instead of|inspired by|in contrast|superior|comparable|\blike\b|such as|other (?:models|works)|see also|also available|alternatives?|より", re.IGNORECASE)
+_POSSIBLE = re.compile(r"\b(?:can|could|may|to|will|should) (?:also )?be\b|\byou (?:can|may|could)\b|\bfuture\b|\bplan(?:s|ning)? to\b|\bfeel free\b", re.IGNORECASE)
+_OF_TUNING = frozenset({"tuned from", "tuned on", "tuned with", "tuning", "x tuned", "x trained", "trained from", "merge of"})
 _SENTENCE = re.compile(r"(?<=[.!?])\s+(?=[A-Z\ue000\"'(\[*\d«À-Þ])|[。！？؟।]|\n\s*\n|\n(?=\s*[-*|#>\d])")
 _SENTENCE_OR_LINE = re.compile(_SENTENCE.pattern + r"|\n")
 _RELATIVE = re.compile(r"(?:,|\()?\s?\b(?:which|that|itself|who|in turn|und das|qui est|que es)\b[^.;]{0,40}\Z", re.IGNORECASE)
@@ -183,7 +194,7 @@ def _weight_of_section(block: Block) -> float:
 def _scaled(claims: Iterator[Claim], factor: float) -> list[Claim]:
     if factor == 1.0:
         return list(claims)
-    return [Claim(one.value, round(one.confidence * factor, 3), one.evidence, one.about, one.relative, one.is_id, one.cue) for one in claims]
+    return [replace(one, confidence=round(one.confidence * factor, 3)) for one in claims]
 
 
 def _of_text(card: Card, block: Block, stems: list[str], merged: bool) -> Iterator[Claim]:
@@ -195,6 +206,8 @@ def _of_text(card: Card, block: Block, stems: list[str], merged: bool) -> Iterat
         sentence = low[begin:stop]
         numbers = {number for stem in stems if stem in sentence for number in _CUES_OF[stem]}
         for number in sorted(numbers):
+            if _CUES[number].of_other_scripts and sentence.isascii() and _CUES[number].name != "tr fi hu hi":
+                continue
             yield from _of_sentence(card, block, text, _CUES[number], begin, stop)
         begin = stop
 
@@ -204,10 +217,10 @@ def _of_sentence(card: Card, block: Block, text: FlatText, cue: _Cue, begin: int
         ahead = text.text[max(begin, found.start() - 100) : found.start()]
         confidence = cue.confidence
         if cue.name == "version" and not _MADE.search(text.text[max(begin, found.start() - 90) : found.end()]):
-            confidence = 0.56 if _SMALLER.search(ahead) else 0.4
+            confidence = 0.58 if _SMALLER.search(ahead) else 0.45
         if _OTHER_SUBJECT.search(ahead[-60:]) or _SCRATCH.match(text.text, found.end()):
             continue
-        if _COMPARED.search(ahead):
+        if _COMPARED.search(ahead) or (cue.name in _OF_TUNING and _POSSIBLE.search(ahead)):
             confidence *= 0.55
         if cue.where == "before":
             one = mention_before(text, found.start())
@@ -216,15 +229,25 @@ def _of_sentence(card: Card, block: Block, text: FlatText, cue: _Cue, begin: int
             many = cue.where == "many"
             mentions = [one for one in mentions_after(text, found.end(), strong=cue.strong, many=many, gap=cue.gap) if one.start < stop or many]
         for one in mentions:
+            if cue.name == "trained on" and not _is_trained_on(text, one):
+                continue
             yield _claim(card, block, text, cue, found, one, confidence, begin, max(stop, one.end))
+
+
+def _is_trained_on(text: FlatText, one: Mention) -> bool:
+    """"Trained on" is said of data, unless what follows is plainly a model."""
+    after = text.text[one.end : one.end + 30].lower()
+    return one.sure and (re.match(r"\)?,? (?:base )?(?:model|llm|as (?:the|a) base|with|using|via)\b", after) is not None or bool(one.is_id and is_model_like(one.value))) and re.search(r"instruct-\d+k", one.value.lower()) is None
 
 
 def _claim(card: Card, block: Block, text: FlatText, cue: _Cue, found: re.Match[str], one: Mention, confidence: float, begin: int, stop: int) -> Claim:
     if not one.sure and not one.is_path:
         confidence *= 0.85
+    elif cue.name == "version" and one.is_id:
+        confidence = max(confidence, 0.54)
     after = text.text[one.end : one.end + 40].lower()
     if re.match(r"\)?,? (?:model )?(?:architecture|framework|family|tokenizer)", after) and not one.is_id:
-        confidence = min(confidence, 0.5)
+        cue = replace(cue, name="architecture")
     about, relative = "", False
     if cue.where != "before":
         ahead = text.text[begin : found.start()]
@@ -236,7 +259,7 @@ def _claim(card: Card, block: Block, text: FlatText, cue: _Cue, found: re.Match[
             last = (named[0].value, named[0].start) if named else None
         about = last[0] if last else ""
         clause = _RELATIVE.search(ahead)
-        relative = bool(about and clause and last and (last[1] > 12 or "itself" in clause.group()))
+        relative = bool(about and clause and re.search("itself|in turn|originally", clause.group(), re.IGNORECASE))
     quote_from = max(begin, min(found.start(), one.start) - 120)
     return Claim(one.value, round(confidence, 3), _evidence(card, block, text, quote_from, max(found.end(), one.end), min(stop, max(found.end(), one.end) + 60)),
                  about, relative, one.is_id, cue.name)
@@ -258,7 +281,8 @@ def _labelled_lines(card: Card, block: Block, text: FlatText, merged: bool) -> I
     for line in text.text.split("\n"):
         found = _LABELLED.match(line) if len(line) < 1_000 else None
         if found:
-            yield from _valued(card, block, text, begin, begin + found.end(), begin + len(line), merged)
+            of_copy = _OF_COPY.match(line) is not None
+            yield from (replace(one, cue="label of copy") if of_copy else one for one in _valued(card, block, text, begin, begin + found.end(), begin + len(line), merged))
         begin += len(line) + 1
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 
 from tunelab.hub.card import Card
 from tunelab.hub.evidence import Answer, Candidate, Evidence, ranked
-from tunelab.hub.fields.base_code import merge_recipe
+from tunelab.hub.fields.base_code import adapter_code, merge_recipe
 from tunelab.hub.fields.base_text import is_original_card
 from tunelab.hub.model_names import model_name
 from tunelab.hub.record import ModelRecord
@@ -32,26 +32,26 @@ _SAYS: tuple[tuple[str, tuple[str, ...], re.Pattern[str]], ...] = tuple((name, t
     (QUANTIZED, "quant|gguf|ggml|gptq|awq|exl2|exl3|-bit|mlx|onnx|openvino|fp8|int8|int4|量化|量子化|양자화|квант|cuantiz",
      r"\b(?:gguf|ggml|gptq|awq|exl[23]|mlx|hqq|fp8|int[48]|imatrix|onnx|openvino|nf4|bnb|w\da\d+)\b[^.\n]{0,50}?\b(?:quant\w*|versions?|model files|models? files|conversions?|weights|export|files?|repo\w*|format\w*)\b[^.\n]{0,30}? (?:of|for|from)\b(?! (?:this|our|it|these|both)\b)|"
      r"\bquanti[sz]ed\b\W{1,3}(?:\w+ ){0,2}(?:versions?|variants?|cop(?:y|ies)|models?|weights|checkpoints?)\b[^.\n]{0,30} (?:of|from|for)\b(?! (?:this|our|it|these|both)\b)|\bquanti[sz](?:ations?|ing) of\b|\b(?:static|weighted|imatrix|llamacpp|llama\.cpp|exl2|gguf|dynamic|i1)[^.\n]{0,20} quants?\b|\bquants? (?:of|for|from)\b|"
-     r"\b(?:was|is|were|been|model) (?:\w+ )?(?:quanti[sz]ed|converted) (?:to|from|into|using|with|by|in|down)\b|\b(?:converted|exported) to (?:the )?(?:gguf|mlx|onnx|ggml|gptq|awq|exl2|openvino|coreml)\b|\bquanti[sz]ed (?:with|using|by|to)\b|\b[2-8][- ]?bit (?:\w+ )?(?:quanti[sz]\w+|gptq|awq|version)\b|"
+     r"\b(?:was|is|were|been|model) (?:\w+ )?(?:quanti[sz]ed|converted) (?:to|from|into|using|with|by|in|down)\b|\b(?:converted|exported) to (?:the )?(?:gguf|mlx|onnx|ggml|gptq|awq|exl2|openvino|coreml)\b|\bquanti[sz]ed (?:with|using|by|to)\b|\bwith (?:onnx|gguf|openvino) weights\b|\A\W*[2-8]-bit (?:\w+ )?quanti|\b[2-8][- ]?bit (?:\w+ )?(?:quanti[sz]\w+|gptq|awq|version)\b|"
      r"\bthis repo(?:sitory)? contains (?:\w+ ){0,3}(?:gguf|gptq|awq|ggml|exl2|quanti[sz]ed)|量子化(?:した|版|モデル|された)|量化(?:版|模型|后)|양자화(?:한|된|버전| 버전| 모델)|квантован|квантиз|quantisiert|quantifié|cuantizad|quantizzat|quantizad|"
      r"\b(?:awq|gptq|gguf|exl2|int[48]|fp8)\b \([^()\n]{0,60}\) of\b"),
     (FINETUNE, "tun|train|微调|微調|精调|チュー|学習|튜닝|미세|дообуч|тюн|fein|affin|ajust|afin|addestrat|tinh chỉnh|dilatih|ince ayar|after |学习|训练|entren",
-     r"\bfine[\s-]?-?tun(?:ed|e|ing)\b (?:\w+ )?(?:version|variant|checkpoint|from|on|for|with|using|by|to|of|model\b|via|the |in\b|over|specifically|starting|transformer|llm|bert|gpt|t5|llama)|\bfinetun(?:ed|e|ing) (?:\w+ )?(?:version|variant|checkpoint|from|on|for|with|using|by|to|of|model\b|via|the )|"
-     r"\b(?:we|i|was|is|been|were|and|a|an|then|by|this|the|sft|dpo|full|our|el|le|il|o) (?:\w+ )?(?:fine[\s-]?-?tun(?:ed|e|ing)|finetun(?:ed|e|ing))\b(?! (?:versions|variants|models|checkpoints|scripts?|guide|tutorial|notebook|code|task))|\A\W*(?:fine[\s-]?-?tun(?:ed|e|ing)|finetun(?:ed|e|ing)) \S|"
-     r"\b(?:instruction|instruct|chat|preference|domain|dpo|rl)[- ](?:fine-?)?tun(?:ed|ing)\b|\bmodel was trained 2x faster\b|\bwas trained using trl\b|\btrained with (?:\w+ )?(?:sft|dpo|orpo|grpo|kto|ppo|autotrain|axolotl|unsloth)\b|\bcontinu(?:ed|al|ous|ally)\w* (?:\w+-?)? ?(?:pre-?)?train|"
+     r"\bfine[\s-]?-?tune (?:of|from)\b|\bfinetune (?:of|from)\b|\bfine[\s-]?-?tun(?:ed|ing)\b (?:\w+ )?(?:version|variant|checkpoint|from|on|for|with|using|by|to|of|model\b|via|the |in\b|over|specifically|starting|transformer|llm|bert|gpt|t5|llama)|\bfinetun(?:ed|ing) (?:\w+ )?(?:version|variant|checkpoint|from|on|for|with|using|by|to|of|model\b|via|the )|"
+     r"\b(?:we|i|was|is|been|were|and|a|an|then|by|this|the|sft|dpo|full|our|el|le|il|o) (?:\w+ )?(?:fine[\s-]?-?tun(?:ed|ing)|finetun(?:ed|ing))\b(?! (?:versions|variants|models|checkpoints|scripts?|guide|tutorial|notebook|code|task))|\A\W*(?:fine[\s-]?-?tun(?:ed|e|ing)|finetun(?:ed|e|ing)) \S|"
+     r"\b(?:instruction|instruct|chat|preference|domain|dpo|rl)[- ](?:fine-?)?tun(?:ed|ing)\b(?! (?:\w+ )?(?:models|versions|variants))|\b(?:abliterated|uncensored|aligned) (?:version|variant)\b|\bmodel was trained 2x faster\b|\bwas trained using trl\b|\btrained with (?:\w+ )?(?:sft|dpo|orpo|grpo|kto|ppo|autotrain|axolotl|unsloth)\b|\bcontinu(?:ed|al|ous|ally)\w* (?:\w+-?)? ?(?:pre-?)?train|"
      r"\bfurther (?:pre-?)?train|\bpost-train|微调|微調|精调|ファインチュー|파인 ?튜닝|미세 ?조정|дообуч|файн-?тюн|feinabgestimm|feinjustier|\baffin[ée]|\bajust(?:e fin|ad[oa])|\bafinad|\baddestrat|\btuned (?:on|from)\b|\btuned (?:it|the)\b|tinh chỉnh|追加学習|継続事前学習|\btrained (?:\w+ )?(?:on top of|off)\b|"
      r"\btrained using autotrain\b|\bdilatih|\b(?:dpo|sft|orpo|grpo|rlhf)(?:'d)?[- ](?:trained|tuned|version)\b|\bafter (?:dpo|sft|orpo|kto)\b|ince ayar|\bfine-?tuned\W*\Z|\bre-?entrenad|\bspecializ\w+ (?:version|variant)"),
     ("tuning", "tun|train", r"\bfine[\s-]?-?tun(?:ed|e|es|ing)\b|\bfinetun(?:ed|e|ing)\b|\btraining (?:hyperparameters|procedure)\b"),
     (ADAPTER, "lora|adapter|peft|dora|delta|low-rank|适配|アダプタ|어댑터|адаптер|load",
      r"\b(?:this|these|the|a|an|contains?|is|are|only|provides?|released?)\b[^.\n]{0,50}\b(?:q?lora|dora|peft|ia3|adapter)\b (?:\w+ )?(?:adapters?|weights|model|checkpoint|module|for|of|trained|matrices|finetune of|fine-?tune of|file)\b|\b(?:lora|peft|qlora) (?:adapters?|weights|checkpoint)\b|\badapters? (?:only|weights|for|trained)\b|\badapter[- ]only\b|"
-     r"\bload(?:ed)? on top of\b|\bdelta weights\b|\blow-rank adapt|\blora (?:for|of) (?:\w|`|\[)|适配器|アダプタ|어댑터|\bpeft:? v?\d+\.\d|lora ?(?:权重|模型|重み|어댑터)|адаптер"),
+     r"\bload(?:ed)? on top of\b|\bdelta weights\b|\blow-rank adapt|\blora (?:for|of|that|which) (?:\w|`|\[)|适配器|アダプタ|어댑터|\bpeft:? v?\d+\.\d|\badapter_(?:config|model)\b|lora ?(?:权重|模型|重み|어댑터)|адаптер"),
     (MERGE, "merg|slerp|soup|ties|blend|合并|マージ|병합|frankenm",
      r"\bmerge of (?:pre-?trained|the following|two|three|several|\[|`|\*|\w+[-/\d])|\bis a merge\b|\bmodels? merged?\b[^.\n]{0,30}\b(?:using|with|via|method)\b|\bmergekit\b|\blazymergekit\b|\bmerge method\b|\bmerged using\b|\bslerp\b|\bfrankenmerge\b|\bfrankenmoe\b|\bdare[_ -]ties\b|\b(?:a|an|this|experimental) (?:\w+ )?(?:\w+ )?merge (?:of|between|using|model|with)\b|"
      r"\bmodel (?:soup|blend)\b|\bmerging (?:of )?(?:two|three|several|\[|the following)\b|\bmerge between\b|合并模型|マージ(?:モデル|した)|병합 ?(?:한 )?모델|모델 ?병합|\bblend of\b"),
     ("scratch", "scratch|从零|スクラッチ|нуля|cero|zéro|grund auf|처음부터|pre|token|foundation|base|trillion|billion",
-     r"\bfrom[- ]scratch\b|从零|スクラッチ|с нуля|desde cero|de zéro|von grund auf|처음부터|\bpre-?trained (?:\w+ ){0,4}on (?:\w+ ){0,6}?[\d.,]+ ?(?:t|b|m|trillion|billion|million)\b|\bis (?:a |an |the |our )(?:[\w.]+[ -]){0,4}(?:base|foundation|foundational) (?:\w+ ){0,2}(?:model|llm)|\btrained on [\d.,]+ ?(?:t|trillion|billion|b) tokens\b"),
+     r"\bfrom[- ]scratch\b|从零|スクラッチ|с нуля|desde cero|de zéro|von grund auf|처음부터|\bpre-?trained (?:\w+ ){0,4}on (?:\w+ ){0,6}?[\d.,]+ ?(?:t|b|m|trillion|billion|million)\b|\bis (?:a |an |the |our )(?:[\w.]+[ -]){0,4}(?:base|foundation|foundational) (?:\w+ ){0,2}(?:model|llm)|\bcontains the base (?:[\w.]+ ){0,3}model\b|\btraining stage\W+pretraining\s*\Z|\btrained on [\d.,]+ ?(?:t|trillion|billion|b) tokens\b"),
     (BASE, "pre|base|事前学習|预训练|사전|предобуч|foundation",
-     r"\b(?:is|are) (?:a |an |the |our )?(?:\w+[ -]){0,4}pre-?trained (?:\w+ ){0,3}(?:model|transformer|llm)s?\b|\bpre-?trained (?:\w+ ){0,3}(?:model|transformer|encoder|decoder)\b|\bpretrained model on\b|\bbase (?:language )?model,? (?:not|without|and has not)\b|\bpretrain(?:ed|ing) (?:on|corpus|data)\b|\bpre-?trained\b.{0,60}\b(?:corpus|wikipedia)\b|事前学習モデル|预训练(?:语言)?模型|사전 ?학습"),
+     r"\b(?:is|are) (?:a |an |the |our )?(?:\w+[ -]){0,4}pre-?trained (?:\w+ ){0,3}(?:model|transformer|llm)s?\b|\bpre-?trained (?:\w+ ){0,3}(?:model|transformer|encoder|decoder)s?\b|\bpretrained model on\b|\bbase (?:language )?model,? (?:not|without|and has not)\b|\bpretrain(?:ed|ing) (?:on|corpus|data)\b|\bpre-?trained\b.{0,60}\b(?:corpus|wikipedia)\b|事前学習モデル|预训练(?:语言)?模型|사전 ?학습"),
     ("made from", "base|based|built|основ|基于|基於|ベース|기반|basiert|basé|basad|basead|basat|initiali|version of|利用|taban",
      r"\bbased (?:up)?on\b|\bbase model\s*[:|]|\bbuilt (?:up)?on\b|основан\w* на|на основе|基于|基於|ベース|기반|\bbasiert auf|\bbasée? sur|\bbasad[oa] en|\bbasead[oa] |\bbasat[oa] |\binitiali[sz]ed|を利用|tabanlı|\bwas trained on\b"),
     ("merged in", "merged|full|merge_and",
@@ -62,7 +62,8 @@ _SAYS: tuple[tuple[str, tuple[str, ...], re.Pattern[str]], ...] = tuple((name, t
 # What stands before such words when they speak of another thing.
 _NOT_SO = {
     "scratch": re.compile(r"(?:rather than|instead of|not|without|unlike|than|versus|vs\.?|avoid\w*|compared (?:to|with)|against)\W{1,3}(?:\w+ ){0,3}\Z"),
-    FINETUNE: re.compile(r"(?:\bcan be|\bbe|\bto|\bfor|\bcould be|\bdownstream|specific|\bnot|n't|\bwithout|\bbefore|\bwhen|\bif|\byou|\bany|\byour|\bafter|\bbeing|\bduring|\beasy|\bsupports?|\brequires?|\bhow to|\bsuitable|\bslm|\bother|in need of|require\w*|need\w*)\W{1,3}(?:(?:be|been|further|easily|efficient|it|this|\w+-\w+)\W)?\Z"),
+    "tuning": re.compile(r"(?:\bnot|n['’]t|\bto|\bbe|\bfor|\bcan)\W{1,3}(?:been |be )?\Z"),
+    FINETUNE: re.compile(r"(?:\bcan be|\bbe|\bto|\bfor|\bcould be|\bdownstream|specific|\bnot|n['’]t|\bwithout|\bbefore|\bwhen|\bif|\byou|\bany|\byour|\bafter|\bbeing|\bduring|\beasy|\bsupports?|\brequires?|\bhow to|\bsuitable|\bslm|\bother|in need of|require\w*|need\w*)\W{1,3}(?:(?:be|been|further|easily|efficient|it|this|\w+-\w+)\W)?\Z"),
     QUANTIZED: re.compile(r"(?:available|you (?:can|may)|\bif you|would like|\bsee\b|\bother|\balso|find|looking|provided? by|thanks|\bwant|links?\b|here\b|can be|could be|\bbe\b|you'd|\bq?lora\b|train\w*|tun(?:ed|e|ing)|load(?:ed|ing)?|base model)[^.\n]{0,50}\Z"),
 }
 _ANYWHERE = frozenset({"own training", ADAPTER, "tuning"})
@@ -151,6 +152,9 @@ def _by_text(record: ModelRecord, words: Mapping[str, Evidence]) -> Iterator[Can
     recipe = merge_recipe(record.card)
     if recipe is not None:
         yield _said(MERGE, 0.9, recipe.evidence)
+    code = adapter_code(record.card)
+    if code is not None:
+        yield _said(ADAPTER, 0.7, code)
     for kind, confidence in ((QUANTIZED, 0.8), (ADAPTER, 0.72), (MERGE, 0.78), (FINETUNE, 0.76), (BASE, 0.6)):
         if kind in words:
             yield _said(kind, confidence, words[kind])
