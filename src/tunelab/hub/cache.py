@@ -48,6 +48,7 @@ _KEEP = (f"INSERT INTO models ({', '.join(_COLUMNS)}) VALUES ({', '.join('?' for
          f"ON CONFLICT (name) DO UPDATE SET {', '.join(f'{one} = excluded.{one}' for one in _COLUMNS)}")
 _ORDER = {"downloads": "downloads DESC", "likes": "likes DESC", "trending": "likes DESC", "updated": "updated DESC"}
 _UNSPACED = re.compile(r"[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff]")
+_LASTING = ("adapter", "config", "children", "parents", "files", "tensors", "parameters", "gguf")
 _OWN = ("name", "card", "tags", "pipeline_tag", "downloads", "likes", "updated")
 _Found = TypeVar("_Found")
 
@@ -131,7 +132,7 @@ class Cache:
             self._connection.execute("BEGIN IMMEDIATE")
             for new in records:
                 old = next(self._seen("WHERE name = ?", (new.name,)), None)
-                one = _merged(old.record, new) if old is not None and not read else new
+                one = _merged(old, new, read) if old is not None else new
                 values = (one.name, one.pipeline_tag, "".join(f"\n{tag}" for tag in one.tags) + "\n", one.downloads, one.likes, one.updated, now,
                           now if read else old.read if old else None, one.card.text[:MAX_CARD], one.card.file, _packed(one))
                 self._connection.execute(_KEEP, values)
@@ -248,10 +249,14 @@ def _escaped(text: str) -> str:
     return re.sub(r"([\\%_])", r"\\\1", text.lower())
 
 
-def _merged(old: ModelRecord, new: ModelRecord) -> ModelRecord:
-    """What a row of a listing tells, and of the rest what was known."""
-    return replace(new, **{one.name: getattr(old, one.name) for one in fields(ModelRecord)
-                           if getattr(new, one.name) in (None, "", (), {}) or (one.name == "card" and not new.card.text)})
+def _merged(old: Seen, new: ModelRecord, read: bool) -> ModelRecord:
+    """What is told now, and of what this answer could not tell what was known."""
+    known = {name: getattr(old.record, name) for name in _LASTING if not getattr(new, name)}
+    if not new.card.text:
+        known["card"] = old.record.card
+    if not read and old.read is not None:  # a list tells little of config.json
+        known["config"] = old.record.config or new.config
+    return replace(new, **known)
 
 
 def _packed(record: ModelRecord) -> bytes:

@@ -26,7 +26,7 @@ MAX_CARD = 20_000_000
 _ROW = ("config", "createdAt", "downloads", "gated", "gguf", "lastModified", "library_name", "likes", "pipeline_tag", "safetensors", "sha", "siblings",
         "tags")
 _ALL = (*_ROW, "baseModels", "cardData", "childrenModelCount")
-_SORTS = {"downloads": "downloads", "likes": "likes", "trending": "trending_score", "updated": "last_modified"}
+_SORTS: Mapping[str, Any] = {"downloads": "downloads", "likes": "likes", "trending": "trending_score", "updated": "last_modified"}
 _QUIET: Callable[[str], None] = lambda text: None
 
 
@@ -67,29 +67,30 @@ class HubClient:
                             config=(parsed_json(config, CONFIG, missing) or row.config) if config is not None else row.config)
         return replace(found, missing=tuple(dict.fromkeys(missing)))
 
-    def listing(self, query: Query) -> Iterator[ModelRecord]:
-        """Models that fit a query, without cards: one request a page. Raises HubError."""
+    def listing(self, query: Query) -> list[ModelRecord]:
+        """Models that fit a query, without cards. Raises HubError."""
         if self.offline:
-            yield from self.cache.listing(query)
-            return
+            return self.cache.listing(query)
+        found = self.rows(query)
+        self.cache.keep(found, read=False)
+        return found
+
+    def rows(self, query: Query) -> list[ModelRecord]:
+        """The same from the Hub alone, one request a page; the cache is not touched, so that several may be asked at once. Raises HubError."""
         from huggingface_hub import HfApi
 
-        rows: list[ModelRecord] = []
         try:
             with patient(self._say):
-                for info in HfApi().list_models(
-                        filter=list(query.filters) or None, pipeline_tag=query.pipeline_tag or None, author=query.author or None,
-                        search=query.search or None, sort=_SORTS[query.sort], limit=query.limit, expand=list(_known(_ROW))):  # type: ignore[arg-type]
-                    rows.append(record_of(_fields(info)))
+                found = HfApi().list_models(
+                    filter=list(query.filters) or None, pipeline_tag=query.pipeline_tag or None, author=query.author or None,
+                    search=query.search or None, sort=_SORTS[query.sort], limit=query.limit, expand=list(_known(_ROW)))
+                return [record_of(_fields(info)) for info in found]
         except Exception as error:  # its HTTP library, and so the classes of its errors, differ among versions of huggingface_hub
             raise refusal(error) from error
-        finally:
-            self.cache.keep(rows, read=False)
-        yield from rows
 
     def children(self, name: str, relation: str, limit: int) -> list[ModelRecord]:
         """The most downloaded models made from one: relation is finetune, adapter, merge or quantized. Raises HubError."""
-        return list(self.listing(Query(filters=(f"base_model:{relation}:{name}" if relation else f"base_model:{name}",), limit=limit)))
+        return self.listing(Query(filters=(f"base_model:{relation}:{name}" if relation else f"base_model:{name}",), limit=limit))
 
     def _described(self, name: str) -> Mapping[str, Any]:
         """The API's fields of a model."""
@@ -98,10 +99,10 @@ class HubClient:
 
         try:
             try:
-                return _fields(HfApi().model_info(name, expand=list(_known(_ALL))))  # type: ignore[arg-type]
+                return _fields(HfApi().model_info(name, expand=list(_known(_ALL))))
             except (TypeError, KeyError, AttributeError):  # a card's metadata that the library cannot take apart
-                return _fields(HfApi().model_info(name, expand=[one for one in _known(_ALL) if one != "cardData"]))  # type: ignore[arg-type,misc]
-        except Exception as error:  # see listing
+                return _fields(HfApi().model_info(name, expand=[one for one in _known(_ALL) if one != "cardData"]))
+        except Exception as error:  # see rows
             status = getattr(getattr(error, "response", None), "status_code", 0)
             if (isinstance(error, RepositoryNotFoundError) or status == 404) and not is_wrong_token(error):
                 raise unknown(name, self._similar(name)) from error
@@ -160,7 +161,7 @@ class HubClient:
                     return None
             with path.open("rb") as stream:
                 return stream.read(MAX_CARD)
-        except Exception as raised:  # see listing
+        except Exception as raised:  # see rows
             error = raised.__cause__ if isinstance(raised, LocalEntryNotFoundError) and isinstance(raised.__cause__, Exception) else raised
             if isinstance(error, EntryNotFoundError):  # it is not there after all; or, offline, not in the cache
                 return None
@@ -178,7 +179,7 @@ def open_client(offline: bool | None = None, *, say: Callable[[str], None] = _QU
     return HubClient(Cache(cache_file()), offline=bool(constants.HF_HUB_OFFLINE) if offline is None else offline, say=say)
 
 
-def _known(names: tuple[str, ...]) -> Iterator[str]:
+def _known(names: tuple[str, ...]) -> Iterator[Any]:
     """Those of the fields that the installed huggingface_hub can ask for."""
     from huggingface_hub import hf_api
 
