@@ -196,10 +196,11 @@ def _joined(candidates: list[Candidate]) -> list[Candidate]:
     order = sorted(named.values(), key=lambda one: -one.confidence)
     leader_of: dict[str, str] = {}
     for one in order:
+        near = [other for other in order if other is not one and (other.confidence >= one.confidence - 0.15 or _squeezed(other.value) == _squeezed(one.value))]
         same = [other for other in order if other.value in leader_of.values() and same_model(other.value, one.value)]
-        exact = [other for other in order if other is not one and other.confidence >= STATED and vaguer(one.value, other.value) and not vaguer(other.value, one.value)]
+        exact = [other for other in near if other.confidence >= STATED and vaguer(one.value, other.value) and not vaguer(other.value, one.value)]
         if "/" not in one.value:
-            same += [other for other in order if other is not one and "/" in other.value and other.confidence >= STATED and same_model(other.value, one.value)]
+            same = [other for other in near if "/" in other.value and other.confidence >= STATED and same_model(other.value, one.value)] + same
             leader_of[one.value] = next((other.value for other in (*same, *exact)), one.value)
         else:
             leader_of[one.value] = next((other.value for other in same), one.value)
@@ -271,7 +272,8 @@ def _own_names(record: ModelRecord, packed: bool) -> frozenset[str]:
 
 
 def _squeezed(name: str) -> str:
-    return re.sub(r"[\W_]+", "", name.rpartition("/")[2].casefold())
+    """Letters and digits of a name, of a Hub id those of its last part; a title such as "SetFit with org/name" is no id."""
+    return re.sub(r"[\W_]+", "", (name if " " in name else name.rpartition("/")[2]).casefold())
 
 
 def _is_own(name: str, own: frozenset[str]) -> bool:

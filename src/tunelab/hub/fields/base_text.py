@@ -51,7 +51,7 @@ def _cue(name: str, stems: str, pattern: str, where: Where, confidence: float, *
     return _Cue(name, tuple(stems.split("|")), re.compile(pattern, re.IGNORECASE), where, confidence, strong, gap)
 
 
-_TUNE = r"(?:re-?)?fine[\s-]?-?tun(?:ed|e|ing|es)|finetun(?:ed|e|ing|es)"
+_TUNE = r"(?:re-?)?fine[\s-]?-?tunn?(?:ed|e|ing|es)|finetunn?(?:ed|e|ing|es)"
 _OUT_OF = r"(?:from|of|over|off(?: of)?|atop|(?:up)?on top of|starting from)"
 _ROLE = r"(?:base|foundation|foundational|backbone|starting point|starting checkpoint|underlying model|pre-?trained model|initiali[sz]ation|parent|sentence transformer(?: embedding)?(?: model| body)?|embedding model|language model backbone|text encoder)"
 _CUES = (
@@ -61,6 +61,7 @@ _CUES = (
     _cue("tuned on", "tun", rf"\b(?:{_TUNE}|tuned) on\b", "after", 0.66, strong=False, gap=4),
     _cue("tuned with", "tun", rf"\b(?:{_TUNE}) (?:using|with|via|based on|utili[sz]ing|version based on)\b", "after", 0.7, strong=False, gap=5),
     _cue("tuning", "tun", rf"\b(?:{_TUNE}|instruct(?:ion)?-tun(?:ed|ing)) (?!on\b|using\b|with\b|for\b|to\b|from\b|of\b|in\b|via\b|by\b|version\b|model\b|and\b)", "after", 0.72, strong=False, gap=5),
+    _cue("method of", "sft|dpo|orpo|grpo|kto|rlhf|ppo|under the hood", r"\b(?:sft|dpo|orpo|grpo|kto|rlhf|ppo)(?:['’]?e?d\b|(?: training| fine-?tun\w+)? (?:of|from|over|on top of)\b)|\bunder the hood\b", "after", 0.7, strong=False, gap=4),
     _cue("took", "took|take|taking|start", r"\b(?:we|i|by) (?:took|take|taking|start(?:ed)? (?:from|with)|starting (?:from|with))\b", "after", 0.7, strong=False),
     _cue("used the", "use|using", r"\b(?:uses?|used|using|employ(?:s|ed)?|leverag(?:es|ed|ing)) (?:the |a |an )?(?:pre-?trained|base|original|public(?:ly available)?|open(?:-source)?)(?: (?:model|weights|checkpoint)(?: of| from)?)?", "after", 0.62, strong=False, gap=3),
     _cue("trained from", "train", r"\b(?:trained|retrained|training)(?: \w+)? (?:from|on top of|off(?: of)?|over|starting (?:from|with)|based on|upon)\b", "after", 0.8, strong=False),
@@ -73,7 +74,7 @@ _CUES = (
     _cue("post-trained", "post-train|posttrain", r"\bpost-?train(?:ed|ing)?(?: (?:of|from|on|version of))?", "after", 0.75, strong=False),
     _cue("based on", "based|basis|build|built|derive|develop|construct", r"(?<!not )\b(?:based(?: up)?[ -]?on|based off(?: of)?|on the basis of|(?:built|build|builds|building|constructed|developed)(?: (?:directly|entirely|on top|up))? ?(?:up)?(?:on top of|on|from|atop)|"
          r"deriv(?:ed|es|ative) (?:from|of)|derived work of)\b", "after", 0.8),
-    _cue("on top of", "on top of|atop", r"\b(?:load(?:ed)?|appl(?:y|ied)|used?|sits?|runs?|stack(?:ed)?|works?|plugs?)?(?: it)? ?(?:on top of|atop)\b", "after", 0.75, strong=False),
+    _cue("on top of", "on top of|atop|apply", r"\bappl(?:y|ied) (?:it|them|this|these)(?: \w+)? (?:to|on|onto)\b|\b(?:load(?:ed)?|appl(?:y|ied)|used?|sits?|runs?|stack(?:ed)?|works?|plugs?)?(?: it)? ?(?:on top of|atop)\b", "after", 0.75, strong=False),
     _cue("initialised", "initial|warm|resum|start", r"\b(?:initiali[sz](?:ed|ing|ation)|warm-?start(?:ed|ing)?|start(?:ed|ing|s)|resum(?:ed|ing))(?: \w+)?(?: (?:from|with|using|off))\b", "after", 0.8, strong=False),
     _cue("adapter for", "lora|adapter|peft|delta", r"\b(?:q?lora|dora|ia3|peft|adapters?|delta weights|deltas?)(?: (?:weights?|adapters?|adaption|adaptation|model|module|checkpoint|fine-?tune|finetune|matrices|file)s?)*(?: (?:trained|made|built|designed|intended))? (?:for|of|on|to|over)\b",
          "after", 0.78, strong=False),
@@ -123,7 +124,7 @@ _LABEL = (r"(?:the )?(?:(?:base|foundation|parent|backbone|source|original|under
           r"(?:[ _](?:name|id|used|path|name_or_path|checkpoint|architecture|link))?|model base|base|backbones?|pre-?trained(?: from| weights)?|base architecture|language model|sentence transformer body|(?:model )?fine-?tuned (?:from|of)(?: the)?(?: (?:base |pre-?trained )?(?:model|checkpoint)s?)?|derived from|built (?:on|from)|based on|parent|quanti[sz]ed from|converted from|"
           r"基座模型|基础模型|基礎模型|底座模型|基底模型|基座|底座|预训练模型|骨干模型|主干|ベースモデル|元モデル|ベース|事前学習済みモデル|베이스 ?모델|기반 ?모델|기본 ?모델|백본(?: ?모델)?|원본 ?모델|basis-?modell?|grundmodell|ausgangsmodell|modèle de base|modèle pré-entraîné|modelo (?:de )?base|modello (?:di )?base|"
           r"model de bază|базовая модель|исходная модель|базова модель|temel model|mô hình (?:gốc|cơ sở|nền)|model dasar|basmodell|grunnmodell|basismodel|model bazowy|základní model|perusmalli|النموذج الأساسي|مدل پایه|आधार मॉडल)")
-_LABELLED = re.compile(rf"[^\w\ue000]{{0,10}}(?:\d[.)] )?{_LABEL}\s{{0,3}}(?:\[[^\[\]]{{0,80}}\]\s{{0,3}})?(?:\([^()]{{0,60}}\)\s{{0,3}})?[^\S\n]{{0,3}}(?:(?::|：|=|\||–|—|->|→| - )[\s:|*]{{0,6}}(?=\S)|\s(?=\ue000))", re.IGNORECASE)
+_LABELLED = re.compile(rf"[^\w\ue000]{{0,10}}(?:\d[.)] )?(?:训练|使用的?|所用)?{_LABEL}\s{{0,3}}(?:\[[^\[\]]{{0,80}}\]\s{{0,3}})?(?:\([^()]{{0,60}}\)\s{{0,3}})?[^\S\n]{{0,3}}(?:(?::|：|=|\||–|—|->|→| - )[\s:|*]{{0,6}}(?=\S)|\s(?=\ue000))", re.IGNORECASE)
 _OF_COPY = re.compile(r"\W{0,10}(?:original|source|quanti[sz]ed from|converted from|parent)", re.IGNORECASE)
 _LABEL_ONLY = re.compile(rf"\W{{0,6}}{_LABEL}\W{{0,4}}\Z", re.IGNORECASE)
 _LABEL_STEMS = ("base", "tun", "model", "parent", "from", "基座", "基础", "基礎", "底座", "基底", "预训练", "骨干", "主干", "ベース", "元モデル", "事前学習", "베이스", "기반", "기본", "백본", "원본", "basis", "grund", "базов", "исходн",
@@ -229,6 +230,8 @@ def _of_sentence(card: Card, block: Block, text: FlatText, cue: _Cue, begin: int
             many = cue.where == "many"
             mentions = [one for one in mentions_after(text, found.end(), strong=cue.strong, many=many, gap=cue.gap) if one.start < stop or many]
         for one in mentions:
+            if block.kind == "heading" and cue.name == "x lora" and not re.search(r"\d", one.value):
+                continue  # the model's own name
             if cue.name == "trained on" and not _is_trained_on(text, one):
                 continue
             yield _claim(card, block, text, cue, found, one, confidence, begin, max(stop, one.end))
