@@ -63,7 +63,20 @@ def data_name(text: object) -> str | None:
     low = said.lower().rstrip(".")
     if not low or len(said) > MAX_NAME or low in _NOTHING or _TEMPLATE.search(said) or not any(one.isalpha() for one in said) or "\n" in said:
         return None
-    return None if low.startswith(("http://", "https://")) and len(low) < 12 else said
+    return None if low.startswith(("http://", "https://", "huggingface.co", "www.")) and low.count("/") < 4 else said
+
+
+def trimmed(piece: str) -> str:
+    """A name without articles before it and "dataset" behind it."""
+    name = piece.strip(_EDGES).rstrip(".:;, ")
+    name = _ARTICLES.sub("", name)
+    name = _NOUNS.sub("", name)
+    return name.strip(_EDGES)
+
+
+_EDGES = " \t\n\"'`*_“”«»「」『』[]{}"
+_ARTICLES = re.compile(r"\A(?:(?:the|a|an|our|both|full|cleaned|custom|subset of|version of|original|from|of|on|using|and|modified|filtered|combined|translated|open-source|publicly available|public|entire|auf dem|dem|der|die|das|le|la|les|el|los)\s+){1,6}", re.IGNORECASE)
+_NOUNS = re.compile(r"(?:\s+(?:data ?sets?|train(?:ing)?|split|subset|samples?|data|benchmark|task|데이터|데이터셋|등|数据集|データセット)){1,4}\Z", re.IGNORECASE)
 
 
 def is_hub_id(name: str) -> bool:

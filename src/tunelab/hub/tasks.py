@@ -10,7 +10,7 @@ import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from difflib import get_close_matches
-from functools import cache
+from functools import cache, lru_cache
 from importlib import resources
 from typing import Any
 
@@ -84,3 +84,19 @@ def _by_any_name() -> Mapping[str, str]:
             for one in getattr(task, kind):
                 found.setdefault(_squeezed(one), task.name)
     return found
+
+
+@cache
+def _data_stems() -> tuple[tuple[str, str], ...]:
+    return tuple((re.sub(r"[^0-9a-z]+", "", stem), task.name) for task in tasks().values() for stem in task.datasets)
+
+
+@lru_cache(4096)
+def tasks_of_data(name: str) -> tuple[str, ...]:
+    """The tasks that a data set of this name is made for, without those that are only broader ones."""
+    low = name.lower()
+    parts = set(re.split(r"[^0-9a-z]+", low))
+    squeezed = re.sub(r"[^0-9a-z]+", "", low.rpartition("/")[2])
+    found = dict.fromkeys(task for stem, task in _data_stems() if (stem in squeezed if len(stem) > 4 else stem in parts))
+    general = {one for task in found for one in broader_than(task)}
+    return tuple(task for task in found if task not in general)

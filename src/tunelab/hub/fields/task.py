@@ -15,7 +15,7 @@ from tunelab.hub.card import Card
 from tunelab.hub.evidence import NOT_STATED, Answer, Candidate, Evidence, ranked
 from tunelab.hub.fields.task_text import text_candidates
 from tunelab.hub.record import ModelRecord
-from tunelab.hub.tasks import broader_than, tasks
+from tunelab.hub.tasks import broader_than, tasks, tasks_of_data
 
 _GENERAL = {"text-generation": 0.6, "text2text-generation": 0.52, "text-classification": 0.66, "feature-extraction": 0.66, "fill-mask": 0.8, "conversational": 0.82,
             "text-ranking": 0.85, "image-feature-extraction": 0.6, "any-to-any": 0.7, "token-classification": 0.88}
@@ -188,21 +188,6 @@ def _named_data(record: ModelRecord) -> Iterator[tuple[str, Evidence, float]]:
     for tag in record.tags:
         if tag.startswith("dataset:"):
             yield tag[8:], Evidence("tag", tag), 0.9
-
-
-@cache
-def _data_stems() -> tuple[tuple[str, str], ...]:
-    return tuple((re.sub(r"[^0-9a-z]+", "", stem), task.name) for task in tasks().values() for stem in task.datasets)
-
-
-def tasks_of_data(name: str) -> list[str]:
-    """The tasks that a data set of this name is made for, without those that are only broader ones."""
-    low = name.lower()
-    parts = set(re.split(r"[^0-9a-z]+", low))
-    squeezed = re.sub(r"[^0-9a-z]+", "", low.rpartition("/")[2])
-    found = dict.fromkeys(task for stem, task in _data_stems() if (stem in squeezed if len(stem) > 4 else stem in parts))
-    general = {one for task in found for one in broader_than(task)}
-    return [task for task in found if task not in general]
 
 
 def _by_data(names: Iterable[tuple[str, Evidence, float]]) -> Iterator[Candidate]:

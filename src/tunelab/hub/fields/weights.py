@@ -17,7 +17,7 @@ _LABELLED = re.compile(r"\W{0,8}(?:(?:total |number of |model |non-embedding |tr
 _SAID = re.compile(r"(?<![\w.,-])(\d{1,4}(?:[.,]\d{1,3})?)[- ]?(b|m|billion|million|milliarden|millionen|milliards?|millions|mil millones|bilhões|milhões|млрд|млн|миллиард\w*|миллион\w*)[- ]?(?:trainable |learnable |model |de |di )?(?:param|paràm|парам)", re.IGNORECASE)
 _ASIAN = re.compile(r"(\d[\d.]{0,6}) ?(亿|億|万|B|M)(?:个|の)?(?:参数|パラメータ|파라미터|매개변수)")
 _SCALE = {"b": 1e9, "m": 1e6, "t": 1e12, "billion": 1e9, "million": 1e6, "亿": 1e8, "億": 1e8, "万": 1e4}
-_NOT_OF_THIS = re.compile(r"adapter|lora|trainable|compared|outperform|larger|smaller than|teacher|active|activated|vocab|tokens", re.IGNORECASE)
+_NOT_OF_THIS = re.compile(r"adapter|lora|trainable|compared|outperform|larger|smaller than|teacher|active|activated", re.IGNORECASE)
 _GGUF_QUANT = re.compile(r"(?<![A-Za-z\d])((?:UD-)?I?Q[1-8](?:_[01K](?:_(?:XXS|XS|S|M|L|XL))?|_XXS|_XS|_S|_M|_NL)?|BF16|F16|F32|FP16|MXFP4(?:_MOE)?|TQ[12]_0)(?![A-Za-z\d_])", re.IGNORECASE)
 _ALSO_NAMED = (("GPTQ", re.compile(r"(?<![a-z])gptq(?![a-z])", re.IGNORECASE)), ("AWQ", re.compile(r"(?<![a-z])awq(?![a-z])", re.IGNORECASE)), ("EXL2", re.compile(r"exl2|(?<!\d)\d(?:\.\d+)?bpw", re.IGNORECASE)), ("EXL3", re.compile(r"exl3", re.IGNORECASE)),
                ("MLX", re.compile(r"(?<![a-z])mlx(?![a-z])", re.IGNORECASE)), ("GGUF", re.compile(r"(?<![a-z])gguf(?![a-z])", re.IGNORECASE)), ("GGML", re.compile(r"(?<![a-z])ggml(?![a-z])", re.IGNORECASE)), ("ONNX", re.compile(r"(?<![a-z])onnx(?![a-z])", re.IGNORECASE)),
