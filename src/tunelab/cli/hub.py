@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from tunelab.cli.output import Json, console, print_json
+from tunelab.errors import TunelabError
 
 hub = typer.Typer(no_args_is_help=True, help="Which models were fine-tuned for a task; from what, on what data, says who?")
 Models = Annotated[list[str], typer.Argument(
@@ -32,7 +34,7 @@ def show(
     from tunelab.workflow.hub_show import show as run
 
     sheets = run(models)
-    failures = [{"message": one.message, "where": one.where, "next_step": one.next_step} for one in sheets.failures]
+    failures = _for_machines(sheets.failures)
     if html is not None:
         write_page(sheets, html)
         console().print(f"Written: {html}")
@@ -71,6 +73,33 @@ def tree(
         print_json(found)
     else:
         show_tree(console(), found)
+
+
+@hub.command()
+def note(
+    models: Models,
+    notebook: Annotated[Path | None, typer.Option("--notebook", help="The notebook's folder; default: notebook.", show_default=False)] = None,
+    as_json: Json = False,
+) -> None:
+    """File models in the lab notebook: name, base model, task, data set, example, each with its evidence; Markdown to be edited, and JSON.
+
+    Noting a model again updates what nobody has edited; a person's words stay. Exit code 2: one of several was not read.
+
+    Examples: `tunelab hub note teknium/OpenHermes-2.5-Mistral-7B`, `tunelab hub note a/b c/d --notebook lab/notebook`
+    """
+    from tunelab.cli.show.hub_note import show_notes
+    from tunelab.workflow.hub_note import note as run
+
+    noted = run(models, notebook)
+    if as_json:
+        print_json({"page": noted.page, "models": noted.models, "failures": _for_machines(noted.failures)})
+    else:
+        show_notes(console(), noted)
+    raise typer.Exit(2 if noted.failures else 0)
+
+
+def _for_machines(failures: Sequence[TunelabError]) -> list[dict[str, str | None]]:
+    return [{"message": one.message, "where": one.where, "next_step": one.next_step} for one in failures]
 
 
 def add_to(app: typer.Typer) -> None:

@@ -317,6 +317,36 @@ class ComparisonPart:
 
 
 @dataclass(frozen=True, slots=True)
+class NoteField:
+    """A field of a model's note. `edited`: the text is the person's, as Markdown source; otherwise it is plain, and `evidence` says where it stands."""
+
+    label: str
+    text: str
+    evidence: tuple[str, ...] = ()
+    edited: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class NotePart:
+    """A model of the lab notebook. `link`: its address, "" where it has none; `notes`: what the person noted below the fields."""
+
+    name: str
+    link: str
+    fields: tuple[NoteField, ...]
+    notes: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Notebook:
+    """A lab notebook alone. `made`: ISO date."""
+
+    title: str
+    made: str
+    tunelab: str
+    notes: tuple[NotePart, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Content:
     """A whole report. `summary`: two to four plain sentences; `made`: ISO date; `origin`: where the base weights came from."""
 
@@ -331,6 +361,7 @@ class Content:
     comparison: ComparisonPart | None = None
     origin: Mapping[str, str] | None = None
     sources: tuple[Source, ...] = field(default=())
+    notes: tuple[NotePart, ...] = ()
 
     @property
     def headline(self) -> str:

@@ -11,7 +11,7 @@ from urllib.parse import quote
 
 from tunelab.report import charts, numbers
 from tunelab.report.build import token_rows
-from tunelab.report.content import ComparisonPart, ConfigPart, Content, SideBySide, TokenRow
+from tunelab.report.content import ComparisonPart, ConfigPart, Content, Notebook, SideBySide, TokenRow
 from tunelab.report.preview import beside, fates, figures_of, figures_of_pairs, most_frequent, roles_of
 from tunelab.report.text import differences, is_long, one_line, shown_pieces, visible
 
@@ -85,9 +85,15 @@ def render_html(content: Content) -> str:
     return environment.get_template("page.html.j2").render(values)
 
 
+def render_notebook_html(content: Notebook) -> str:
+    """The lab notebook alone as one page."""
+    return page("notebook.html.j2", {"content": content})
+
+
 def render_comparison_html(content: SideBySide) -> str:
     """A comparison alone as one page: verdicts, and every answer side by side."""
-    return page("comparison.html.j2", {"content": content, "groups": content.comparison.groups, "shown": SHOWN_PAIRS, "place": _places(content.comparison)})
+    return page("comparison.html.j2", {"content": content, "groups": content.comparison.groups, "shown": SHOWN_PAIRS,
+                                       "place": _places(content.comparison)})
 
 
 def render_preview_html(rows: Sequence[PreviewRow | Mapping[str, Any]], statistics: Statistics | PairStatistics | None, title: str, *,

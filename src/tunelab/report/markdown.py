@@ -16,6 +16,8 @@ from tunelab.report.content import (
     Content,
     Estimate,
     GroupPart,
+    Notebook,
+    NotePart,
     PairPart,
     PlanPart,
     SideBySide,
@@ -47,13 +49,19 @@ def render_markdown(content: Content) -> str:
     parts += _training(content.training)
     if content.plan is not None:
         parts += _plan(content.plan)
-    parts += [*_rows(content.rows), *_config(content.config), *_provenance(content)]
+    parts += [*_rows(content.rows), *_config(content.config), *_notes(content.notes), *_provenance(content)]
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
 def render_comparison_markdown(content: SideBySide) -> str:
     """A comparison alone, every answer in full."""
     return "\n\n".join(part for part in (f"# {escaped(content.headline)}", escaped(content.title), *_comparison(content.comparison)) if part) + "\n"
+
+
+def render_notebook_markdown(content: Notebook) -> str:
+    """The lab notebook alone."""
+    made = f"{escaped(content.made)}, tunelab {escaped(content.tunelab)}"
+    return "\n\n".join((f"# {escaped(content.title)}", made, *_notes(content.notes))) + "\n"
 
 
 def escaped(text: str) -> str:
@@ -207,6 +215,28 @@ def _config(part: ConfigPart) -> list[str]:
             f"- **{escaped(one.severity)} {escaped(one.code)}**{f', line {one.line}' if one.line is not None else ''}: {escaped(one.message)}"
             + (f" Edit: {code(one.fix)}" if one.fix else "") for one in part.findings)]
     return out
+
+
+def _notes(notes: Sequence[NotePart]) -> list[str]:
+    """The models of the lab notebook. A person's words are a quotation, line by line: their Markdown could end what stands around it."""
+    if not notes:
+        return []
+    out = ["## Models looked at"]
+    for number, one in enumerate(notes, 1):
+        out.append(f"### Model {number}: {escaped(one.name)}")
+        for field in one.fields:
+            words = _quoted(field.text) if field.edited else fenced(field.text, "text") if "\n" in field.text else escaped(field.text)
+            apart = "\n\n" if "\n" in words or field.edited else " "
+            out.append(f"**{escaped(field.label)}:**{apart}{words}")
+            if field.evidence:
+                out.append("\n".join(f"- {escaped(place)}" for place in field.evidence))
+        if one.notes:
+            out += ["**Notes:**", _quoted(one.notes)]
+    return out
+
+
+def _quoted(text: str) -> str:
+    return "\n".join(f"> {escaped(line)}  " if line.strip() else ">" for line in text.split("\n")) if text else "(nothing)"
 
 
 def _provenance(content: Content) -> list[str]:

@@ -1,20 +1,21 @@
-"""report: one report of a run and its comparison, written as HTML, Markdown and JSON."""
+"""report: one report of a run, its comparison and the models in the lab notebook, written as HTML, Markdown and JSON."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from tunelab import __version__
-from tunelab.errors import TunelabError
+from tunelab.errors import FolderError, TunelabError, UsageError
 from tunelab.report import build
-from tunelab.report.content import ComparisonPart, Content, as_json
-from tunelab.report.html import render_html
-from tunelab.report.markdown import render_markdown
+from tunelab.report.content import ComparisonPart, Content, Notebook, NotePart, as_json
+from tunelab.report.html import render_html, render_notebook_html
+from tunelab.report.markdown import render_markdown, render_notebook_markdown
+from tunelab.report.notebook import NOTEBOOK, PAGE, read_notes
 from tunelab.runs.folder import RunFolder
 from tunelab.runs.store import write_text
 from tunelab.workflow.compare import Compared, open_comparison
@@ -31,29 +32,56 @@ class Reported:
     json: Path
 
 
-def report(run: Path, *, comparison: Path | None = None, out: Path | None = None) -> Reported:
-    """Write report.html, report.md and report.json into `out` (default: the run's folder).
+def report(run: Path | None = None, *, comparison: Path | None = None, out: Path | None = None, notebook: Path | None = None) -> Reported:
+    """Write report.html, report.md and report.json into `out` (default: the run's folder, without a run the notebook's).
 
-    Raises FolderError when there is no run, StorageError when its files or the comparison are damaged or cannot be written.
+    `notebook`: a lab notebook whose models are a part of it (default: NOTEBOOK, where there is one). Raises FolderError when there is no run or
+    no notebook, StorageError when files are damaged or cannot be written, UsageError when there is nothing to report.
     """
+    notes = _notes(notebook)
+    if run is None:
+        if comparison is not None or not notes:
+            raise UsageError("Nothing to report: no run was given" + ("." if comparison is not None else ", and there is no note of a model."),
+                             next_step="Give the output_dir of a run; or note a model first: tunelab hub note MODEL")
+        content = Notebook(f"{len(notes)} model{'s' if len(notes) > 1 else ''} looked at", _today(), __version__, notes)
+        return _written(out or notebook or NOTEBOOK, content, render_notebook_html(content), render_notebook_markdown(content))
     folder, target = RunFolder(run), out or run
     compared = open_comparison(comparison) if comparison is not None else None
-    content = make_content(folder, compared, target)
+    whole = replace(make_content(folder, compared, target), notes=notes)
+    return _written(target, whole, render_html(whole), render_markdown(whole))
+
+
+def _written(target: Path, content: Content | Notebook, html: str, markdown: str) -> Reported:
     files = Reported(target / "report.html", target / "report.md", target / "report.json")
-    write_text(files.html, render_html(content))
-    write_text(files.markdown, render_markdown(content))
+    write_text(files.html, html)
+    write_text(files.markdown, markdown)
     write_text(files.json, json.dumps(as_json(content), ensure_ascii=False, indent=1) + "\n")
     return files
 
 
+def _notes(notebook: Path | None) -> tuple[NotePart, ...]:
+    """The models of the notebook that was asked for, or of the usual one where it is. Raises FolderError, StorageError."""
+    folder = notebook or NOTEBOOK
+    if (folder / PAGE).is_file():
+        return read_notes(folder)
+    if notebook is not None:
+        raise FolderError(f"This is no lab notebook (it has no {PAGE}).", where=str(notebook),
+                          next_step=f"Note a model first: tunelab hub note MODEL --notebook {notebook}")
+    return ()
+
+
+def _today() -> str:
+    return datetime.now(UTC).date().isoformat()
+
+
 def make_content(folder: RunFolder, compared: Compared | None, beside: Path) -> Content:
-    """All that the report says, before it is put into any form."""
+    """All that the report says of a run, before it is put into any form."""
     manifest = folder.manifest()
     training = build.training_part(folder)
     part = comparison_part(compared) if compared is not None else None
     name = str((build.origin_part(manifest) or {}).get("model", "the base model"))
     return Content(
-        title=f"Fine-tuning {Path(name).name or name}", made=datetime.now(UTC).date().isoformat(), tunelab=__version__,
+        title=f"Fine-tuning {Path(name).name or name}", made=_today(), tunelab=__version__,
         summary=_summary(manifest, name, part), config=_config_part(folder, manifest), training=training, plan=build.plan_part(manifest),
         rows=build.preview_part(folder), comparison=part, origin=build.origin_part(manifest),
         sources=build.source_parts(folder, beside, compared.path if compared else None))
