@@ -11,7 +11,7 @@ from tunelab.cli.output import Json, console, print_json
 
 
 def report(
-    run: Annotated[Path | None, typer.Argument(metavar="[RUN]", help="The output_dir of a run; without one: the notebook alone.",
+    run: Annotated[Path | None, typer.Argument(metavar="RUN", help="The output_dir of a run; without one: the notebook alone.",
                                                   show_default=False)] = None,
     comparison: Annotated[Path | None, typer.Option("--comparison", "-c", help="A comparison file to include.")] = None,
     out: Annotated[Path | None, typer.Option("--out", "-o", help="The folder for report.html, report.md and report.json; default: the run's.")] = None,
