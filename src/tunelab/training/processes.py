@@ -13,6 +13,7 @@ import torch
 import torch.distributed as dist
 
 from tunelab.config import Config
+from tunelab.facts.worker import worker_rank
 from tunelab.planning.schedule import Rows
 
 T = TypeVar("T")
@@ -83,8 +84,8 @@ class Processes:
 
 
 def join(config: Config) -> Processes:
-    """Meet the other processes that the launcher started, if it did (torchrun's variables RANK and WORLD_SIZE); else this one is alone."""
-    if int(os.environ.get("WORLD_SIZE", "1")) > 1 and "RANK" in os.environ and not dist.is_initialized():
+    """Meet the other processes that the launcher started, if it did; else this one is alone."""
+    if worker_rank() is not None and not dist.is_initialized():
         timeout = timedelta(seconds=config.distributed.ddp_timeout) if config.distributed.ddp_timeout else _TIMEOUT
         if torch.cuda.is_available():
             torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")) % torch.cuda.device_count())

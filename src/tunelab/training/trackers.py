@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from tunelab.config import Config
+from tunelab.facts.worker import worker_rank
 from tunelab.planning.steps import default_logging, is_logged
 from tunelab.runs.doctor import Diagnosis
 from tunelab.runs.events import EventLog, StepRecord, evaluations, steps
@@ -182,7 +183,7 @@ TRACKERS: Mapping[str, tuple[str, str, Callable[[Beginning], Tracker]]] = {
 @contextlib.contextmanager
 def tracked(config: Config, folder: RunFolder, events: EventLog, watch: Watch, kinds: Mapping[str, Any] = TRACKERS) -> Iterator[Watch]:
     """The watch, told on to the trackers that the config asks for; the watch itself when there are none, or in a helping process."""
-    wanted = asked_for(config) if os.environ.get("RANK", "0") == "0" else ()
+    wanted = asked_for(config) if not worker_rank() else ()
     if not wanted:
         yield watch
         return

@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any
 from tunelab import errors
 from tunelab.config import read_config
 from tunelab.errors import Interrupted, LostWorkerError, RunError, TunelabError, UsageError, needs
+from tunelab.facts.worker import worker_rank
 from tunelab.runs.checkpoints import newest_whole
 from tunelab.runs.events import EventLog
 from tunelab.runs.folder import RunFolder
@@ -78,7 +79,7 @@ class Machines:
 
 def is_worker() -> bool:
     """Whether a launcher started this process as one of several."""
-    return "RANK" in os.environ and int(os.environ.get("WORLD_SIZE", "1")) > 1
+    return worker_rank() is not None
 
 
 def is_for_several(path: str, machines: Machines) -> bool:
@@ -120,10 +121,11 @@ def launch(path: str, machines: Machines, *, resume: bool = False, allow: Sequen
 def reporting() -> Iterator[None]:
     """In a worker of our launcher: say that it is there, and at the end what went wrong; nothing is printed. Elsewhere: nothing."""
     place = os.environ.get(_REPORTS)
-    if place is None or not is_worker():
+    rank = worker_rank()
+    if place is None or rank is None:
         yield
         return
-    rank, report = int(os.environ["RANK"]), {"pid": os.getpid(), "rank": int(os.environ["RANK"])}
+    report = {"pid": os.getpid(), "rank": rank}
     file = Path(place) / f"{rank}.json"
     write_json(file, report)
     _end_with(os.getppid())
