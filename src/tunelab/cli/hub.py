@@ -4,16 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from tunelab.cli.output import Json, console, print_json
+from tunelab.cli.output import Json, console, plain, print_json
 from tunelab.errors import TunelabError
+
+if TYPE_CHECKING:
+    from tunelab.workflow.hub_show import HubOnDemand
 
 hub = typer.Typer(no_args_is_help=True, help="Which models were fine-tuned for a task; from what, on what data, says who?")
 Models = Annotated[list[str], typer.Argument(
     metavar="MODEL|README|FOLDER...", help="Hub ids (org/name), cards (README.md), models' folders, or a folder of those.", show_default=False)]
+
+Offline = Annotated[bool, typer.Option("--offline", help="Ask nobody: only what was seen of the Hub before (as with HF_HUB_OFFLINE=1).")]
 
 
 @hub.command()
@@ -22,6 +27,7 @@ def show(
     html: Annotated[Path | None, typer.Option("--html", help="Write a one-file page instead, the models side by side.")] = None,
     as_json: Json = False,
     as_lines: Annotated[bool, typer.Option("--jsonl", help="Print one JSON object a line and model instead of text.")] = False,
+    offline: Offline = False,
 ) -> None:
     """What a model's makers say of it, each value with the place where they say it; what contradicts what.
 
@@ -33,7 +39,7 @@ def show(
     from tunelab.workflow.hub_show import for_machines, write_page
     from tunelab.workflow.hub_show import show as run
 
-    sheets = run(models)
+    sheets = run(models, _hub(offline))
     failures = _for_machines(sheets.failures)
     if html is not None:
         write_page(sheets, html)
@@ -56,6 +62,7 @@ def tree(
     children: Annotated[int, typer.Option("--children", min=0, max=100, help="So many children of each relation, the most downloaded first.")] = 10,
     html: Annotated[Path | None, typer.Option("--html", help="Write a one-file page with a picture instead.")] = None,
     as_json: Json = False,
+    offline: Offline = False,
 ) -> None:
     """From which base model it comes, by which steps, says who; and what was made from it.
 
@@ -65,7 +72,7 @@ def tree(
     from tunelab.workflow.hub_tree import tree as run
     from tunelab.workflow.hub_tree import write_page
 
-    found = run(model, depth=depth, children=children)
+    found = run(model, _hub(offline), depth=depth, children=children)
     if html is not None:
         write_page(found, html)
         console().print(f"Written: {html}")
@@ -80,6 +87,7 @@ def note(
     models: Models,
     notebook: Annotated[Path | None, typer.Option("--notebook", help="The notebook's folder; default: notebook.", show_default=False)] = None,
     as_json: Json = False,
+    offline: Offline = False,
 ) -> None:
     """File models in the lab notebook: name, base model, task, data set, example, each with its evidence; Markdown to be edited, and JSON.
 
@@ -90,12 +98,19 @@ def note(
     from tunelab.cli.show.hub_note import show_notes
     from tunelab.workflow.hub_note import note as run
 
-    noted = run(models, notebook)
+    noted = run(models, notebook, _hub(offline))
     if as_json:
         print_json({"page": noted.page, "models": noted.models, "failures": _for_machines(noted.failures)})
     else:
         show_notes(console(), noted)
     raise typer.Exit(2 if noted.failures else 0)
+
+
+def _hub(offline: bool) -> HubOnDemand:
+    """The Hub; its waits are told on standard error."""
+    from tunelab.workflow.hub_show import HubOnDemand
+
+    return HubOnDemand(offline, lambda text: console(to_stderr=True).print(plain(text), style="dim"))
 
 
 def _for_machines(failures: Sequence[TunelabError]) -> list[dict[str, str | None]]:

@@ -173,9 +173,13 @@ def _branches(hub: Family, model: ModelRecord, limit: int, notes: list[str]) -> 
     """The children by relation, the Hub's order of relations first."""
     if not model.is_hub_id:
         return
+    counts: Mapping[str, int | None] = model.children
+    if set(counts) == {""} and counts[""]:  # a Hub that gives their sum only
+        notes.append(f"{counts['']:,} models were made from {model.name}; how many by which relation is not told.")
+        counts = dict.fromkeys(RELATIONS)
     order = {name: place for place, name in enumerate(RELATIONS)}
-    for relation, count in sorted(model.children.items(), key=lambda one: order.get(one[0], len(order))):
-        if not count:
+    for relation, count in sorted(counts.items(), key=lambda one: order.get(one[0], len(order))):
+        if count == 0:
             continue
         models: Sequence[ModelRecord] = ()
         try:
@@ -183,7 +187,9 @@ def _branches(hub: Family, model: ModelRecord, limit: int, notes: list[str]) -> 
         except TunelabError as error:
             notes.append(f"The {RELATIONS.get(relation, relation)} models cannot be listed: {error.message}")
         named = (one for one in models if _key(one.name) != _key(model.name))
-        yield Branch(relation, max(count, len(models)), tuple(Child(one.name, one.downloads, one.likes) for one in named)[:limit])
+        children = tuple(Child(one.name, one.downloads, one.likes) for one in named)[:limit]
+        if count or children:
+            yield Branch(relation, count and max(count, len(children)), children)
 
 
 def _as(one: Relative, state: State, note: str) -> Relative:

@@ -14,7 +14,8 @@ from tunelab.report.numbers import count
 from tunelab.report.sheets import KINDS, hub_link
 from tunelab.report.text import visible
 
-PLURALS: Mapping[str, str] = {"finetune": "fine-tunes", "adapter": "adapters", "merge": "merges", "quantized": "quantised copies"}
+PLURALS: Mapping[str, str] = {"finetune": "fine-tunes", "adapter": "adapters", "merge": "merges", "quantized": "quantised copies", "": "models"}
+"""Relations of several models, in words."""
 STATES: Mapping[str, str] = {"missing": "not found", "local": "not on the Hub", "cycle": "a circle", "not looked up": "not looked up"}
 """What the box of a relative that was not read says."""
 _TALL, _CHILD, _ROW, _LAYER = 62, 46, 14, 46

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from tunelab.config.catalogue import FIRST
 from tunelab.errors import TunelabError, UsageError
 from tunelab.facts.model import is_hub_id
-from tunelab.hub.client import open_client
 from tunelab.hub.fields.base_model import read_base_model
 from tunelab.hub.fields.kind import read_kind
 from tunelab.hub.fields.training import AxolotlConfig, read_axolotl
@@ -23,6 +23,30 @@ from tunelab.runs.store import write_text
 
 _ADDRESS = re.compile(r"(?:https?://(?:www\.)?(?:huggingface\.co|hf\.co|hf-mirror\.com)/|hf:(?://)?)(?P<rest>[^?#\s]*)", re.IGNORECASE)
 _OTHER_PAGES = frozenset({"datasets", "spaces", "papers", "collections", "docs", "blog", "models"})
+
+
+@dataclass
+class HubOnDemand:
+    """The Hub, which is opened when it is first asked: cards on disk are read without it. `offline`: only what was seen before (so too where
+    HF_HUB_OFFLINE says it); `say` hears when the Hub asks to wait."""
+
+    offline: bool = False
+    say: Callable[[str], None] = lambda text: None
+
+    @cached_property
+    def client(self) -> Family:
+        """The client."""
+        from tunelab.hub.client import open_client
+
+        return open_client(self.offline or None, say=self.say)
+
+    def record(self, name: str) -> ModelRecord:
+        """A model's record. Raises ModelError, HubError."""
+        return self.client.record(name)
+
+    def children(self, name: str, relation: str, limit: int) -> Sequence[ModelRecord]:
+        """The most downloaded models made from one. Raises HubError."""
+        return self.client.children(name, relation, limit)
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +65,7 @@ def show(names: Sequence[str], hub: Family | None = None, *, about_base: bool = 
     `hub`: who is asked for Hub models (default: the Hub). `about_base`: the base model of a Hub model is looked up too, where it can be. Of
     several names one that cannot be read is a failure beside the others; a single one raises UsageError, ModelError, RunError.
     """
+    hub = hub or HubOnDemand()
     shown: list[Shown] = []
     failures: list[TunelabError] = []
     many = len(names) > 1
@@ -77,7 +102,7 @@ def open_models(name: str, hub: Family | None = None) -> Iterator[tuple[str, Mod
     if not is_hub_id(wanted):
         raise UsageError(f"`{wanted}` is no file or folder here, and a Hub id has the form org/name.", where=name if address else None,
                          next_step="Give a README.md, a model's folder, or an id; to look for one: tunelab hub find WORDS")
-    record = (hub or open_client()).record(wanted)
+    record = (hub or HubOnDemand()).record(wanted)
     yield record.name, record
 
 
@@ -129,13 +154,13 @@ def _config(sheet: ModelSheet) -> ShownConfig | None:
     return ShownConfig(written.line, first, explained.findings)
 
 
-def _about_base(sheet: ModelSheet, hub: Family | None) -> AboutBase | None:
+def _about_base(sheet: ModelSheet, hub: Family) -> AboutBase | None:
     """One question about the base model; no answer is no failure."""
     name = sheet.base_model.value
     if name is None or len(sheet.base_model.stated) != 1 or not is_hub_id(name) or "/" not in name or name.casefold() == sheet.name.casefold():
         return None
     try:
-        record = (hub or open_client()).record(name)
+        record = hub.record(name)
     except TunelabError:
         return None
     kind = read_kind(record)

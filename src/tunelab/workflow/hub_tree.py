@@ -5,10 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from tunelab.errors import UsageError
-from tunelab.hub.client import open_client
 from tunelab.hub.tree import Family, FamilyTree, read_tree
 from tunelab.runs.store import write_text
-from tunelab.workflow.hub_show import open_models
+from tunelab.workflow.hub_show import HubOnDemand, open_models
 
 
 def tree(name: str, hub: Family | None = None, *, depth: int = 10, children: int = 10) -> FamilyTree:
@@ -16,7 +15,7 @@ def tree(name: str, hub: Family | None = None, *, depth: int = 10, children: int
 
     Raises UsageError when the name means several models, and what `open_models` raises.
     """
-    hub = hub or open_client()
+    hub = hub or HubOnDemand()
     found = list(open_models(name, hub))
     if len(found) != 1:
         raise UsageError(f"The folder holds {len(found)} models, and a tree is of one.", where=name, next_step=f"Give one of them, such as {found[0][0]}")

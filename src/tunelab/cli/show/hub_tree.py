@@ -27,9 +27,10 @@ def show_tree(out: Console, tree: FamilyTree) -> None:
         above.add(Text("nothing that was read says so: a base model, or not stated", "dim"))
     total = sum(one.count or 0 for one in tree.children)
     if tree.children:
-        below = root.add(Text(f"made from it: {total:,} models", "bold"))
+        below = root.add(Text(f"made from it: {total:,} models" if total else "made from it", "bold"))
         for branch in tree.children:
-            group = below.add(Text(f"{count(branch.count)} {PLURALS.get(branch.relation, plain(branch.relation))}"))
+            number = f"{count(branch.count)} " if branch.count is not None else ""
+            group = below.add(Text(f"{number}{PLURALS.get(branch.relation, plain(branch.relation))}"))
             for child in branch.models:
                 group.add(Text.assemble(plain(child.name), (f"  {count(child.downloads)} downloads" if child.downloads is not None else "", "dim")))
             if branch.more and branch.models:
