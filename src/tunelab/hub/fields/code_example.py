@@ -29,19 +29,20 @@ _NO_CALL = frozenset("from_pretrained pipeline print open load_dataset load form
                      "ValueError login hf_hub_download snapshot_download getenv append read_csv to from_dict findall sub compile match search Llama LLM cat isinstance mo".split())
 _ASKED = re.compile(r"text|prompt|question|input|sentence|article|query|instruction|sequence|message|review|document|tweet|content|dialog|conversation|example|sample|txt|src|paragraph|story|"
                     r"abstract|code|email|post|comment|news|passage|utterance|word|phrase|title|frase|texto|texte|pregunta", re.IGNORECASE)
-_RESULT = re.compile(r"""[ \t]*(?:(?:=+>|-+>|→|⇒|>>>?|➜|«)[ \t]*|(?=\[\{|\{['"]|\[\(|\[['"]|\[\[['"]|tensor\(|<pad>)|(?P<label>[^\W\d_][^:：\n]{0,40})[:：][ \t]*)(?P<rest>.*)""")
+_RESULT = re.compile(r"""[ \t]*(?:(?:=+>|-+>|→|⇒|>>>?|➜|«)[ \t]*|(?=\[\{|\{['"]|\[\(|\[['"]|\[\[['"]|<pad>)|(?P<label>[^\W\d_][^:：\n]{0,40})[:：][ \t]*)(?P<rest>.*)""")
 _SAYS = re.compile(r"\b(?:output|result|response|answer|prints?|returns?|expected|prediction|predicted|generated|summary|translation)\w*\b|出力|输出|结果|結果|출력|결과|вывод|salida|sortie|ausgabe",
                    re.IGNORECASE)
 _LISTED = re.compile(r"""^[ \t]*(?=[\[{(]{1,2}['"]?(?:label|score|generated_text|summary_text|translation_text|answer|token_str|entity|sequence)\b|\[\{)""", re.MULTILINE)
 _ESCAPE = re.compile(r"\\([nt\"'\\])")
 _ESCAPED = {"n": "\n", "t": "\t", '"': '"', "'": "'", "\\": "\\"}
+_CODE_LINE = re.compile(r"^(?:import|from|for|if|with|def|print|!)\b|[=\[\]{}]|\w\(|\w\.\w+\(")
 MAX_TOKENS = 2000
 """Literals and comments of a block that are looked at."""
 
 
 def shown_in_code(text: str) -> list[Shown]:
     """The literal prompts of a block of code, in order, with the results that it shows."""
-    if ">>> " in text and text.lstrip().startswith((">>>", "#", "$")):
+    if ">>> " in text and text.lstrip().startswith((">>>", "#", "$", "ollama")):
         return list(_doctest(text))
     prompts, results = _read(text)
     results = sorted([*results, *_listed(text, results)])
@@ -219,12 +220,12 @@ def _doctest(text: str) -> Iterator[Shown]:
     begin = at = 0
     for line in [*text.split("\n"), ">>> "]:
         stripped = line.lstrip()
-        if stripped.startswith((">>>", "...")) or (not stripped and not shown):
+        if stripped.startswith((">>>", "... ")) or (not stripped and not shown):
             if shown:
                 yield from _one_session("\n".join(code), "\n".join(shown), begin)
                 code, shown, begin = [], [], at
             code.append(line.replace(">>>", "   ", 1) if stripped.startswith(">>>") else line.replace("...", "   ", 1))
-        elif stripped.startswith("#") and not shown:
+        elif stripped.startswith(("#", "$", "ollama")) and not shown:
             code.append(line)
         else:
             shown.append(line)
@@ -236,6 +237,9 @@ def _doctest(text: str) -> Iterator[Shown]:
 def _one_session(code: str, output: str, begin: int) -> Iterator[Shown]:
     prompts, results = _read(code)
     if not prompts:
+        said = code.strip()  # a chat in a terminal: behind `>>>` stands what was typed
+        if "\n" not in said and _is_sentence(said) and is_concrete(said) and not _CODE_LINE.search(said) and output.strip():
+            yield Shown(said, output.strip(), begin)
         return
     if output.strip() and is_concrete(output):
         one = _as_one(prompts, output.strip())

@@ -17,12 +17,13 @@ _WHOLE = re.compile(
     r"more information needed|\$\w+)[\W_]*", re.IGNORECASE | re.DOTALL)
 _GREETING = re.compile(r"\W*(?:hello|hi|test|hey|foo|bar|hello[,!]? (?:world|there|how are you(?: today| doing)?)|(?:hi[,!]? )?how are you(?: doing| today)?)\W*", re.IGNORECASE)
 _NOT_PLACE = re.compile(r"\[?\{|\[(?:MASK|INST|SEP|CLS)\]|<(?:mask|extra_id_\d+|s|sep|tool_call|think)>", re.IGNORECASE)
+_TOKEN = re.compile(r"<\|[^|<>\n]{1,40}\|>")
 _HERE = re.compile(r"\b(?:your|the|some|a) (?:\w+ ){0,3}(?:here|goes here|to be \w+)\b|^\.\.\.|\b(?:Lorem ipsum)\b|此处|在这里|ここに|여기에", re.IGNORECASE)
 _STOCK = re.compile(
     r"if you had a time machine|^hello,? my (?:dog|name) is\b|^once upon a time\W{0,4}$|replace me by any text|^the capital of france is\W*$|favou?rite condiment|mayonnaise recipes|"
     r"ways to eat combinations of bananas|^what is a large language model\W*$|^(?:who|what) are you\W*$|how can i help you(?: today)?\W*$|^hello world|"
     r"give me a short introduction to large language models?|^this is an? (?:example|test|sample)(?: (?:sentence|text|input))?\W*$|^each sentence is converted\W*$|"
-    r"how many helicopters can a human eat|pirate chatbot|^tell me a story\W*$|^tell me a joke\W*$|^i'?m doing great\b|^write a (?:hello world program|python function that)\W*$", re.IGNORECASE)
+    r"how many helicopters can a human eat|pirate chatbot|the weather is lovely today|^tell me about ai\W*$|^tell me a story\W*$|^tell me a joke\W*$|^i'?m doing great\b|^write a (?:hello world program|python function that)\W*$", re.IGNORECASE)
 _FILLER = frozenset(["plain", "raw", "free", "natural", "english", "language", "any", "a", "an", "one", "the", "single", "user", "input", "preprocessed", "tokenized", "generated", "model", "models", "text", "string", "it", "only", "of", "or", "and", "multilingual", "accepts", "accept", "takes", "take", "inputs", "generate", "generates", "receives", "outputs", "short", "long", "1d", "2d", "rgb"])
 _SORTS = frozenset(["text", "textual", "strings", "string", "image", "images", "audio", "token", "tokens", "sequence", "sequences", "json", "list", "lists", "label", "labels", "probability", "probabilities", "logit", "logits", "score", "scores", "embedding", "embeddings", "tensor", "tensors", "float", "integer", "vector", "vectors", "array", "code", "dictionary"])
 _AFTER_SORT = frozenset(["only", "string", "strings", "data", "input", "inputs", "prompt", "prompts", "sequence", "sequences", "generation", "such", "of", "in", "that", "and", "with", "up", "to", "for", "between", "containing", "from", "or", "as", "object", "tokens", "tensor", "array"])
@@ -33,8 +34,8 @@ _CODE = re.compile(r"^\s*(?:from \w[\w.]* import |import \w|!?pip3? install|git 
 def is_place(text: str) -> bool:
     """Whether it is the place for a text: "{prompt}", "<your question>", "...", "Your text here"."""
     bare = text.strip(" \t\r\n\"'`*_")
-    head = bare[:4000]
-    if not any(letter.isalnum() for letter in bare) or (len(bare) < 80 and _HERE.search(head)):
+    head = _TOKEN.sub("", bare[:4000])
+    if not any(letter.isalnum() for letter in head.replace("\\n", "")) or (len(bare) < 80 and _HERE.search(head)):
         return True
     if _WHOLE.fullmatch(head[:400]) and len(head) <= 400 and not _NOT_PLACE.match(bare):
         return True

@@ -66,7 +66,7 @@ def _in_widget(card: Card) -> Iterator[Example]:
 
 def _widget_prompt(entry: Any) -> str | None:
     if isinstance(entry, str):
-        return entry
+        return re.sub(r"""\A(?:text|question):\s*["']?""", "", entry).rstrip("\"'")
     if not isinstance(entry, dict):
         return None
     if isinstance(entry.get("messages"), list):
@@ -75,6 +75,8 @@ def _widget_prompt(entry: Any) -> str | None:
     texts = [entry.get(key) for key in ("text", "question", "source_sentence", "prompt", "input", "context")]
     if isinstance(entry.get("text"), dict):
         texts[0] = next((one for one in entry["text"].values() if isinstance(one, str)), None)
+    elif isinstance(entry.get("text"), list) and entry["text"]:
+        texts[0] = entry["text"][0]
     written = [one.strip() for one in texts if isinstance(one, str) and one.strip()]
     return "\n\n".join(written) if written else entry["src"] if isinstance(entry.get("src"), str) else None
 
@@ -102,9 +104,12 @@ class _Part:
     label: str = ""
     template: str = ""
     contexts: list[str] = field(default_factory=list)
+    called: bool = False
 
 
 _MASK = re.compile(r"\[MASK\]|<mask>|https?://", re.IGNORECASE)
+_RESULT_FENCE = re.compile(r"\s*(?:#+[ \t]*(?:outputs?|results?|response|prints?)\b[ \t:]*\n|(?=[\[{(][\[{(\"']))", re.IGNORECASE)
+_ARROW = re.compile(r"^[ \t]*(?:[-*+][ \t]+|\d{1,2}[.)][ \t]+)?(?P<left>[^\n→⇒➜⟶]{6,400}?)[ \t]*(?:→|⇒|➜|⟶|=>|-->|->)[ \t]*(?P<right>[^\n→⇒➜⟶]{1,300})$", re.MULTILINE)
 _BREAK = re.compile(r"<(?:br|/p|/div|/li)\s*/?>", re.IGNORECASE)
 _HTML = re.compile(r"</?(?:b|i|u|em|strong|p|div|span|font|code|pre|details|summary|center|h[1-6]|img|a|li|ul|ol|td|tr|th|table|small|blockquote|kbd|sup|sub|mark)\b[^<>]{0,500}>", re.IGNORECASE)
 _BOLD = re.compile(r"\*\*(?=\S)([^*\n]{1,300})(?<=\S)\*\*|(?<!\w)__(?=\S)([^_\n]{1,300})(?<=\S)__(?!\w)")
@@ -123,6 +128,7 @@ class _Reader:
         self.building: _Part | None = None
         self.pending: tuple[Role, Literal["label", "heading", "intro"], str] | None = None
         self.loose: _Part | None = None  # a block without a label, which "Output:" below makes a prompt
+        self.called = False  # a line such as "Examples:" stands above
         self.barred = False  # what stands here was announced as data
         self.index = 0
 
@@ -150,6 +156,7 @@ class _Reader:
 
     def _heading(self, block: Block) -> None:
         self._close()
+        self.called = False
         role = role_of(block.plain)
         self.pending = (role, "heading", block.plain) if role and block.plain.strip().casefold() not in ("results", "result", "model", "code", "label", "labels", "predictions") else None
         if role != "output" and not (self.waiting and self.waiting.block == self.index - 1 and role):
@@ -179,8 +186,14 @@ class _Reader:
             if language in _PYTHON or is_usage_code(text) or ">>> " in text:
                 self._close()
                 if pending is None or pending[0] != "prompt" or is_usage_code(text):
-                    self._code(block)
+                    if self.waiting and self.waiting.how == "code" and self._is_near() and _RESULT_FENCE.match(text) and not is_usage_code(text):
+                        self._open("output", _RESULT_FENCE.sub("", text), block.line + 1, block, "next")
+                        self._close()
+                    else:
+                        self._code(block)
                     return
+            if self._arrows(text, replace(block, line=block.line + 1)):
+                return
             said, template = turns(text)
             if any(turn.role == "output" for turn in said) or (said and template):
                 self._close()
@@ -242,7 +255,7 @@ class _Reader:
                     prompt = turn
                 else:
                     contexts.append(turn.text)
-            elif turn.role == "output" and prompt is not None:
+            elif turn.role == "output" and prompt is not None and any(letter.isalnum() for letter in turn.text):
                 line = self._line(block, prompt, offset)
                 text = "\n\n".join([prompt.text, *contexts])
                 strong = 0.9 if template or any(is_pure_example_heading(one) for one in block.headings[-2:]) else 0.8
@@ -253,7 +266,8 @@ class _Reader:
                 self._close()
         if prompt is not None:
             self._flush()
-            self.waiting = _Part("prompt", ["\n\n".join([prompt.text, *contexts])], self._line(block, prompt, offset), self.index, block.headings, "turn", prompt.label, template)
+            self.waiting = _Part("prompt", ["\n\n".join([prompt.text, *contexts])], self._line(block, prompt, offset), self.index, block.headings, "turn", prompt.label, template,
+                                 called=self.called)
 
     def _line(self, block: Block, turn: Turn, offset: int) -> int:
         if block.kind != "html":
@@ -272,6 +286,8 @@ class _Reader:
             self.pending = (role, "label", stripped)
             return
         said, template = turns(text) if ":" in text or "：" in text or "[INST]" in text or "<|" in text else ([], "")
+        if any(mark in text for mark in "→⇒➜⟶>") and self._arrows(text, block):
+            return
         if said and (template or len(said) > 1 or said[0].at < 60):
             self._close()
             self.pending = None
@@ -283,13 +299,27 @@ class _Reader:
                 self._close()
                 self.pending = (spoken, "intro", text)
                 return
-        if text.rstrip().endswith((":", "：")) and _DATA_COLON.search(text[-80:]):
+        is_intro = text.rstrip().endswith((":", "："))
+        if is_intro and len(text) < 80 and is_pure_example_heading(text):
+            self.called = True
+        if is_intro and _DATA_COLON.search(text[-80:]):
             self._close()
             self.barred, self.pending = True, None
         elif self.pending:
             self._content(text, block.line, block)
         elif self.waiting is None and block.kind == "quote" and is_pure_example_heading(" ".join(block.headings[-1:])):
             self.loose = _Part("prompt", [text], block.line, self.index, block.headings, "next")
+
+    def _arrows(self, text: str, block: Block) -> bool:
+        """Lines such as "The boat is late!" -> negative, under a heading that calls them examples."""
+        if not self.called and not is_pure_example_heading(" ".join(block.headings[-1:])):
+            return False
+        before = len(self.found)
+        for found in _ARROW.finditer(text):
+            left, right = found.group("left").strip(), found.group("right").strip()
+            if left[:1] in "\"'`“«「" or len(left.split()) >= 3 or not left.isascii():
+                self._add(left, right, block.line + text.count("\n", 0, found.start("left")), 0.7, block.headings)
+        return len(self.found) > before
 
     def _is_answer(self, text: str, block: Block) -> bool:
         """Whether it is what somebody with a name answers to the user of the block before."""
@@ -340,7 +370,7 @@ class _Reader:
             said, template = turns(text)
             asked = [turn.text for turn in said if turn.role == "prompt"]
             text = asked[0] if template and asked else text
-        self.building = _Part(role, [text], line, self.index, block.headings, how, label, template)
+        self.building = _Part(role, [text], line, self.index, block.headings, how, label, template, called=self.called)
 
     def _close(self) -> None:
         """What was being built is complete: an output goes to the prompt that waits, a prompt waits."""
@@ -365,12 +395,12 @@ class _Reader:
         part, self.waiting = self.waiting, None
         if part is None or part.how == "code":
             return
-        called = any(is_pure_example_heading(one) for one in part.headings[-1:]) or (part.how in ("label", "heading", "intro") and is_pure_example_heading(part.label))
+        called = part.called or any(is_pure_example_heading(one) for one in part.headings[-1:]) or (part.how in ("label", "heading", "intro") and is_pure_example_heading(part.label))
         if called and part.how != "intro" and len(part.texts) == 1:
             self._add("\n\n".join([*part.texts, *part.contexts]), None, part.line, 0.55, part.headings, part.template, label=part.label)
 
     def _add(self, prompt: str, output: str | None, line: int, confidence: float, headings: tuple[str, ...], template: str = "", label: str = "") -> None:
-        prompt, output = prompt.strip(), output.strip() if output is not None else None
+        prompt, output = _unwrapped(prompt), _unwrapped(output) if output is not None else None
         if not _is_example(prompt, output, headings, label):
             return
         if any(is_pure_example_heading(one) for one in headings[-2:]):
@@ -383,6 +413,15 @@ def _as_written(text: str) -> str:
     if "<" in text:
         text = _HTML.sub("", _BREAK.sub("\n", text))
     return html.unescape(_BOLD.sub(r"\1\2", text))
+
+
+def _unwrapped(text: str) -> str:
+    """Without the quotation marks or code marks around all of it."""
+    text = text.strip()
+    for left, right in (("```", "```"), ("`", "`"), ('"', '"'), ("“", "”"), ("«", "»"), ("「", "」"), ("*", "*"), ("'", "'")):
+        if len(text) > 2 * len(left) and text.startswith(left) and text.endswith(right) and left not in text[len(left) : -len(right)] and right not in text[len(left) : -len(right)]:
+            return text[len(left) : -len(right)].strip()
+    return text
 
 
 def _in_body(card: Card) -> list[Example]:

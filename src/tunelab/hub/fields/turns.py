@@ -28,7 +28,7 @@ _MARKS: tuple[tuple[str, str], ...] = (
     ("openchat", r"GPT4 (?:Correct )?(?P<openchat>User|Assistant|System)[ \t]*:"),
     ("zephyr", r"<\|(?P<zephyr>system|user|assistant|prompter|model|human|bot)\|>"),
     ("llama2", r"<<(?P<llama2>SYS)>>|<</(?P<llama2end>SYS)>>|(?P<inst>\[/?INST\])"),
-    ("alpaca", r"^\#{2,3}[ \t]*(?P<alpaca>[A-Za-z][\w ]{0,24}?)[ \t]*:?[ \t]*$|^\#{2,3}[ \t]*(?P<alpaca2>[A-Za-z][\w ]{0,24}?)[ \t]*:"),
+    ("alpaca", r"^\#{2,3}[ \t]*(?P<alpaca>[^\W\d_][\w ]{0,24}?)[ \t]*[:：]?[ \t]*$|^\#{2,3}[ \t]*(?P<alpaca2>[^\W\d_][\w ]{0,24}?)[ \t]*[:：]"),
 )
 _MARK = re.compile("|".join(pattern for _, pattern in _MARKS), re.MULTILINE)
 _OF_GROUP = {"chatml": "chatml", "llama3": "llama3", "gemma": "gemma", "commandr": "command-r", "deepseek": "deepseek", "openchat": "openchat", "zephyr": "zephyr", "llama2": "llama2",
@@ -134,6 +134,8 @@ def _by_names(text: str) -> Iterator[Turn]:
         label = found.group("label").strip(" *_\t")
         role = role_of(label)
         if role is None and places and places[-1][3].casefold() in SPEAKERS and is_name(label):
+            role = "output"
+        elif role == "system" and places and places[-1][3].casefold() in SPEAKERS:  # rinna's models are called "システム"
             role = "output"
         elif role is not None and role == "context" and not places:
             role = None if label.casefold() not in ("context", "schema") else role
