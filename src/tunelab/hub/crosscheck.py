@@ -99,7 +99,14 @@ def _conflict(one: str, other: str, *, by_name_only: bool) -> bool:
     apart = bool(mine and others) and not any(a in b or b in a for a in mine for b in others)
     sizes = _size(one), _size(other)
     resized = None not in sizes and sizes[0] != sizes[1]
-    return apart or resized or (not by_name_only and bool(mine) and bool(others))
+    return apart or resized or _newer(one, other) or (not by_name_only and bool(mine) and bool(others))
+
+
+def _newer(one: str, other: str) -> bool:
+    """Whether two names of one family are of different versions: "Llama 3.1" and "llama-3-8b"; "Llama 3" may be short for 3.1."""
+    exact, loose = (one, other) if "/" in one else (other, one)
+    versions = [next((word for word in words(name)[1:2] if re.fullmatch(r"\d(?:\.\d+)?", word)), None) for name in (exact, loose)]
+    return None not in versions and words(exact)[:1] == words(loose)[:1] and not str(versions[0]).startswith(str(versions[1]))
 
 
 def _family(name: str) -> frozenset[str]:

@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import re
-import tomllib
 from bisect import bisect_left
 from dataclasses import dataclass
-from importlib import resources
 
 from tunelab.hub.model_names import families, id_of_address, is_model_like, model_name
+from tunelab.hub.tables import table
 
 _OPEN, _CLOSE, _SOFT_MARK = "\ue000", "\ue001", "\x1f"
-_WORDS = {name: frozenset(text.split()) for name, text in tomllib.loads(resources.files("tunelab.hub").joinpath("known/mention_words.toml").read_text("utf-8")).items()}
+_WORDS = {name: frozenset(text.split()) for name, text in table("mention_words.toml").items()}
 _STOPS, _GOES_ON, _BEFORE, _COMMON, _LINKING = (_WORDS[name] for name in ("stops", "goes_on", "before", "common", "linking"))
-_SOFT = re.compile(r"(?<! )(?<!\\)\n(?!\s*(?:[-*+|#>•\n]|\d+[.)]|[A-Z][\w ()/-]{1,40}:))")
+_SOFT = re.compile(r"(?<! )(?<!\\)\n(?!\s*(?:[-*+|#>•\n]|<br|\d+[.)]|[A-Z][\w ()/-]{1,40}:))")
 _LINK = re.compile(r"!?\[([^\[\]]{0,300})\]\(\s*<?([^\s()<>]{0,500})>?[^()]{0,200}\)|<a\s[^<>]{0,400}?href\s*=\s*[\"']?([^\"'\s<>]{1,500})[\"']?[^<>]{0,200}>([^<]{0,300})</a>|"
                    r"(https?://[^\s<>()\"'`|\ue000]{4,500})|(?<![a-z0-9_/.@:~-])([a-z0-9][a-z0-9_.-]{0,60}/[a-z0-9][a-z0-9_.-]{1,95})(?![a-z0-9_/-])", re.IGNORECASE)
 _TOKEN = re.compile(r"\ue000(\d+)\ue001|[A-Za-z0-9\u00c0-\u024f][A-Za-z0-9\u00c0-\u024f._+/'’-]*|\.{0,2}/[\w./-]+|[^\x00-\x7f\ue000]+|\S|\n")
+_BREAK = re.compile(r"<br\s{0,3}/?>", re.IGNORECASE)
 _EMPHASIS = re.compile(r"(?<![\w*])[*_](?=[^\s*_])|(?<=[^\s*_])[*_](?![\w*])")
 _DATA_AFTER = re.compile(r"\s?[–—-]based|[\s\"'”)]{0,3}(?:(?:instruction|chat|training|conversation|style|format|generated|based|like|synthetic)[\s-]){0,2}(?:data|dataset|datasets|corpus|corpora|samples|outputs|conversations|"
                          r"generations?|completions|responses|prompt|prompts|template|format|tokenizer|license|licence|community license|paper|blog|benchmark|leaderboard|embeddings?|数据|データ|の?形式)(?![\w-])", re.IGNORECASE)
@@ -62,6 +62,8 @@ def flat(text: str, *, wrapped: bool = True) -> FlatText:
     if wrapped and "\n" in text:
         text = _SOFT.sub(_SOFT_MARK, text)
     text = text.replace(_OPEN, " ").replace(_CLOSE, " ").replace("**", "").replace("__", "").replace("`", "").replace("\xa0", " ")
+    if "<br" in text:
+        text = _BREAK.sub(", ", text)
     if "*" in text or "_" in text:
         text = _EMPHASIS.sub("", text)
     if "/" not in text:

@@ -19,6 +19,7 @@ _PATH = re.compile(r"(?:[./~\\]|[A-Za-z]:[\\/]|/)|.*(?:\\|//)|(?:models?|out(?:p
                    r"local|cache|trained|ckpts?|weights|output[_-]?dir|gemma_ckpt|drive|kaggle)/", re.IGNORECASE)
 _NOTHING = frozenset({"", "none", "n/a", "na", "null", "unknown", "false", "true", "base", "model", "custom", "not applicable", "tbd", "todo", "-", "no", "yes", "other",
                       "more information needed", "[more information needed]", "scratch", "from scratch", "{{ base_model }}", "your_base_model", "base_model"})
+_REMARK = re.compile(r"(?<=[\w.])\s+[(\[#—–].*\Z", re.DOTALL)  # what somebody adds behind a name: "org/name (at commit x)"
 _BLANK = re.compile(r"[\[\]<>|\n]|\{\{|\}\}|\[more|<!--|\$\{|placeholder|path[/_]to|\byour[-_ /]|\binsert\b|\bxxx+\b|\btodo\b", re.IGNORECASE)
 # What tells how a model was packed or by whom it was copied, not which model it is.
 _PACKING = frozenset({"hf", "meta", "bnb", "4bit", "8bit", "unsloth", "gguf", "ggml", "gptq", "awq", "exl2", "fp16", "bf16", "fp8", "int4", "int8", "model", "the", "mlx", "sharded",
@@ -40,7 +41,7 @@ def model_name(text: object) -> ModelName | None:
     """What a text in a field for a model's name says: an id, an address, a path, a plain name; None when it says nothing."""
     if not isinstance(text, str):
         return None
-    written = text.strip().strip("\"'`<>*").strip()
+    written = _REMARK.sub("", text.strip().strip("\"'`<>*").strip())
     if written.casefold() in _NOTHING or len(written) > 4 * MAX_NAME or _BLANK.search(written) \
             or not re.search(r"[^\W\d_]", written):
         return None

@@ -15,6 +15,7 @@ from tunelab.hub.model_names import id_of_address, is_model_like, key, known_roo
 from tunelab.hub.record import ModelRecord
 
 _HINT = 0.45
+_CODE_NOTE = "the card's code names it"
 _PATH_NOTE = "a place on the maker's disk"
 _NO_NAMES = re.compile(r"(?:gpt|chatgpt|claude|gemini)[-_ ]?[345o]|chatgpt", re.IGNORECASE)
 
@@ -126,10 +127,10 @@ def _recipe(record: ModelRecord, merged: bool) -> Iterator[Candidate]:
 def _code(record: ModelRecord, own: frozenset[str], kind: str | None) -> Iterator[Candidate]:
     for said, setting, evidence in settings(record.card):
         if not _is_own(said.value, own) and (said.is_id or is_model_like(said.value)):
-            yield Candidate(said.value, 0.66 if setting == "model_name_or_path" and kind != "adapter" else 0.7, (evidence,))
+            yield Candidate(said.value, 0.66 if setting == "model_name_or_path" and kind != "adapter" else 0.7, (evidence,), _CODE_NOTE)
     for said, evidence in loaded_beside_adapter(record.card):
         if not said.is_path and not _is_own(said.value, own) and "adapter" not in said.value.lower() and "lora" not in said.value.lower():
-            yield Candidate(said.value, 0.68 if kind == "adapter" else 0.5, (evidence,), "the card's code puts the adapter on it")
+            yield Candidate(said.value, 0.68 if kind == "adapter" else 0.5, (evidence,), _CODE_NOTE)
 
 
 def _told_apart(claims: list[Claim], formal: list[Candidate], kind: Answer) -> list[Claim]:
@@ -196,7 +197,7 @@ def _joined(candidates: list[Candidate]) -> list[Candidate]:
     order = sorted(named.values(), key=lambda one: -one.confidence)
     leader_of: dict[str, str] = {}
     for one in order:
-        near = [other for other in order if other is not one and (other.confidence >= one.confidence - 0.15 or _squeezed(other.value) == _squeezed(one.value))]
+        near = [other for other in order if other is not one and (other.note != _CODE_NOTE or _squeezed(other.value) == _squeezed(one.value))]
         same = [other for other in order if other.value in leader_of.values() and same_model(other.value, one.value)]
         exact = [other for other in near if other.confidence >= STATED and vaguer(one.value, other.value) and not vaguer(other.value, one.value)]
         if "/" not in one.value:

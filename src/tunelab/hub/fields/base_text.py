@@ -5,12 +5,13 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Any, Literal
 
 from tunelab.hub.card import Block, Card
 from tunelab.hub.evidence import Evidence
 from tunelab.hub.mentions import FlatText, Mention, flat, mention_before, mentions_after
 from tunelab.hub.model_names import is_model_like, model_name
+from tunelab.hub.tables import pieces, stems, table
 
 Where = Literal["after", "before", "many"]
 
@@ -47,109 +48,29 @@ class _Cue:
         return self.name in ("zh", "zh of", "ja", "ja prior", "ko", "ru uk", "tr fi hu hi")
 
 
-def _cue(name: str, stems: str, pattern: str, where: Where, confidence: float, *, strong: bool = True, gap: int = 6) -> _Cue:
-    return _Cue(name, tuple(stems.split("|")), re.compile(pattern, re.IGNORECASE), where, confidence, strong, gap)
+def _cues(entries: list[dict[str, Any]]) -> Iterator[_Cue]:
+    for one in entries:
+        pattern = re.compile(pieces(one["pattern"]).replace("<tuned>", _TUNED), re.IGNORECASE)
+        yield _Cue(one["name"], stems(one["stems"]), pattern, one["where"], one["confidence"], one.get("strong", True), one.get("gap", 6))
 
 
-_TUNE = r"(?:re-?)?fine[\s-]?-?tunn?(?:ed|e|ing|es)|finetunn?(?:ed|e|ing|es)"
-_OUT_OF = r"(?:from|of|over|off(?: of)?|atop|(?:up)?on top of|starting from)"
-_ROLE = r"(?:base|foundation|foundational|backbone|starting point|starting checkpoint|underlying model|pre-?trained model|initiali[sz]ation|parent|sentence transformer(?: embedding)?(?: model| body)?|embedding model|language model backbone|text encoder)"
-_CUES = (
-    _cue("version", "version|variant|derivative|edition|checkpoint|conversion|export|port|upload|clone|copy|fork|replica|extension",
-         r"\b(?:version|variant|derivative|edition|checkpoint|conversion|export|port|re-?upload|clone|copy|fork|replica|extension)s?\)?(?: model)? (?:of|from|for)\b", "after", 0.9),
-    _cue("tuned from", "tun", rf"\b(?:{_TUNE}|[\w-]{{0,20}}tuned)(?: (?:model|version|variant|checkpoint|adapter))?,? {_OUT_OF}\b", "after", 0.9),
-    _cue("tuned on", "tun", rf"\b(?:{_TUNE}|tuned) on\b", "after", 0.66, strong=False, gap=4),
-    _cue("tuned with", "tun", rf"\b(?:{_TUNE}) (?:using|with|via|based on|utili[sz]ing|version based on)\b", "after", 0.7, strong=False, gap=5),
-    _cue("tuning", "tun", rf"\b(?:{_TUNE}|instruct(?:ion)?-tun(?:ed|ing)) (?!on\b|using\b|with\b|for\b|to\b|from\b|of\b|in\b|via\b|by\b|version\b|model\b|and\b)", "after", 0.72, strong=False, gap=5),
-    _cue("method of", "sft|dpo|orpo|grpo|kto|rlhf|ppo|under the hood", r"\b(?:sft|dpo|orpo|grpo|kto|rlhf|ppo)(?:['’]?e?d\b|(?: training| fine-?tun\w+)? (?:of|from|over|on top of)\b)|\bunder the hood\b", "after", 0.7, strong=False, gap=4),
-    _cue("took", "took|take|taking|start", r"\b(?:we|i|by) (?:took|take|taking|start(?:ed)? (?:from|with)|starting (?:from|with))\b", "after", 0.7, strong=False),
-    _cue("used the", "use|using", r"\b(?:uses?|used|using|employ(?:s|ed)?|leverag(?:es|ed|ing)) (?:the |a |an )?(?:pre-?trained|base|original|public(?:ly available)?|open(?:-source)?)(?: (?:model|weights|checkpoint)(?: of| from)?)?", "after", 0.62, strong=False, gap=3),
-    _cue("trained from", "train", r"\b(?:trained|retrained|training)(?: \w+)? (?:from|on top of|off(?: of)?|over|starting (?:from|with)|based on|upon)\b", "after", 0.8, strong=False),
-    _cue("trained the", "train", r"\b(?:train(?:ed|ing)?|adapt(?:ed|ing)?|align(?:ed|ing)?|distill(?:ed|ing)?) (?:a |an )?(?:lora|qlora|adapter)s?\b.{0,40}? (?:on|for|of|over|to|onto)\b",
-         "after", 0.7, strong=False),
-    _cue("trained on", "train", r"\btrained (?:on|against|over)\b(?: top of)?", "after", 0.6, strong=False, gap=2),
-    _cue("adapts", "adapts|adapting", r"\badapt(?:s|ing)\b", "after", 0.62, strong=False, gap=2),
-    _cue("with weights", "weights", r"\bwith (?:onnx|gguf|openvino|mlx|tflite|core ?ml|safetensors) weights\b", "before", 0.9),
-    _cue("continued", "train", r"\b(?:continu(?:al|ed|ing|ous|ally)(?:ly)?|further|domain[- ]adaptive|additional(?:ly)?)[ -](?:\w+ )?(?:pre-?|post-?)?train(?:ed|ing)?\b(?: (?:of|from|on|using|with|over))?", "after", 0.78, strong=False),
-    _cue("post-trained", "post-train|posttrain", r"\bpost-?train(?:ed|ing)?(?: (?:of|from|on|version of))?", "after", 0.75, strong=False),
-    _cue("based on", "based|basis|build|built|derive|develop|construct", r"(?<!not )\b(?:based(?: up)?[ -]?on|based off(?: of)?|on the basis of|(?:built|build|builds|building|constructed|developed)(?: (?:directly|entirely|on top|up))? ?(?:up)?(?:on top of|on|from|atop)|"
-         r"deriv(?:ed|es|ative) (?:from|of)|derived work of)\b", "after", 0.8),
-    _cue("on top of", "on top of|atop|apply", r"\bappl(?:y|ied) (?:it|them|this|these)(?: \w+)? (?:to|on|onto)\b|\b(?:load(?:ed)?|appl(?:y|ied)|used?|sits?|runs?|stack(?:ed)?|works?|plugs?)?(?: it)? ?(?:on top of|atop)\b", "after", 0.75, strong=False),
-    _cue("initialised", "initial|warm|resum|start", r"\b(?:initiali[sz](?:ed|ing|ation)|warm-?start(?:ed|ing)?|start(?:ed|ing|s)|resum(?:ed|ing))(?: \w+)?(?: (?:from|with|using|off))\b", "after", 0.8, strong=False),
-    _cue("adapter for", "lora|adapter|peft|delta", r"\b(?:q?lora|dora|ia3|peft|adapters?|delta weights|deltas?)(?: (?:weights?|adapters?|adaption|adaptation|model|module|checkpoint|fine-?tune|finetune|matrices|file)s?)*(?: (?:trained|made|built|designed|intended))? (?:for|of|on|to|over)\b",
-         "after", 0.78, strong=False),
-    _cue("quant of", "quant|gguf|gptq|awq|exl2|exl3|imatrix|ggml|-bit|bit |mlx|onnx|fp8|int8|int4|nf4|bpw|openvino|hqq|coreml|core ml|tflite|litert|ctranslate2|tensorrt|executorch|ncnn",
-         r"\b(?:quants?|quanti[sz](?:ed|ation|ations|ing)|gguf|ggml|gptq|awq|exl[23]|imatrix|mlx|onnx|openvino|core ?ml|tflite|litert|ctranslate2|tensorrt|executorch|ncnn|hqq|fp8|int[48]|nf4|bnb|bpw|[2-8][- ]?bits?)\b\)?(?:,? (?:\([^()]{0,60}\)|[\w.-]+(?=,? )(?<! of)(?<! for)(?<! from)(?<! on))){0,5},? (?:of|for|from)\b",
-         "after", 0.82, strong=True),
-    _cue("converted", "convert|export", r"\b(?:converted|exported|conversion)\b(?: (?!from\b|of\b)[\w./-]+){0,5} (?:from|of)\b", "after", 0.9),
-    _cue("was converted", "convert|quantiz|quantis|export", r"\b(?:was|is|has been|were) (?:converted|quanti[sz]ed|exported)\b", "before", 0.8),
-    _cue("converted to", "convert|export|quanti|ported|packaged|compiled", r"\b(?:converted|exported|quanti[sz]ed|ported|packaged|compiled) (?:to|into|for|with|in|using|as)\b", "before", 0.72, strong=False),
-    _cue("quantised the", "quanti", r"\bquanti[sz](?:ed|ing|es)\b(?: (?:the|from|version of))*", "after", 0.75, strong=False, gap=1),
-    _cue("original", "original|source", r"\b(?:original|source|upstream|unquantized|full)(?: (?:\w+ ){0,2}(?:model|repo|repository|weights|checkpoint|version|card))?s?\b(?: (?:is|are|can be found|available|at|here|by|from|see|found|on|:)){0,4}", "after", 0.5, strong=False, gap=3),
-    _cue("same as", "same as|re-?upload|identical", r"\b(?:same as|identical to|re-?upload of)\b", "after", 0.55, strong=False, gap=3),
-    _cue("merge of", "merg|blend|mix of|combin|fus|moe|mixture", r"\b(?:merg(?:e|ed|es|ing)|blend|frankenmerge|mix|mixture|fusion|combin(?:es|ation|ed|ing)|composed|made)\b(?: \w+){0,3}? ?(?:of|between|from|with|using)?\b(?= )", "many", 0.74, strong=False),
-    _cue("as base", "base|foundation|backbone|starting|underlying|pretrained|pre-trained|initial|embedding model|encoder", rf"\bas (?:the |its |our |a |an |my |their )?(?:[\w-]+ )?{_ROLE}\b", "before", 0.85),
-    _cue("base is", "base model|foundation model|backbone|base llm|base checkpoint|parent model|pretrained model|pre-trained model|source model|original model|underlying model|base language model|starting point|base version",
-         r"\b(?:base|foundation|backbone|parent|pre-?trained|source|original|underlying|starting)(?: (?:language|pre-?trained))? ?(?:model|llm|checkpoint|network|point)?s?(?: we used| used| here| for (?:this|the) (?:model|fine-?tun\w+|adapter|project))?(?: (?:is|was)(?: the)?| ?[:=]|,? ?\()",
-         "after", 0.82),
-    _cue("uses as", "use|using|employ|leverag|adopt", r"\b(?:uses?|using|used|employ(?:s|ed|ing)?|adopt(?:s|ed|ing)?|leverag(?:es|ed|ing))\b(?= .{1,90}?\bas (?:the |its |our |a |an |my )?(?:[\w-]+ )?(?:base|backbone|foundation|starting|underlying|initial))",
-         "after", 0.85),
-    _cue("x tuned", "tun", rf"[\s,(\ue001]?\b(?:{_TUNE}|instruction-tuned|instruct-tuned|tuned)(?: (?:model|version|variant|further|again|specifically)| \([^()]{{0,40}}\))? (?:on|for|with|to|using|via|specifically|by|in|over|as)\b", "before", 0.74, strong=False),
-    _cue("x trained", "train|after|adapt", r"\b(?:(?:further |post-|re)?trained (?:further |specifically )?(?:on|with|to|using|via|for)|after (?:dpo|sft|orpo|kto|rlhf|grpo|ppo|supervised)|adapted (?:to|for)|aligned (?:with|using|via|to))\b", "before", 0.56, strong=False),
-    _cue("x lora", "lora|finetune|fine-tune|adapter|quant|gguf", r"\b(?:q?lora|fine-?tune|adapter|finetune)s?\b(?! (?:of|from|on|the|our|your))", "before", 0.56, strong=False),
-    _cue("x-based", "-based", r"-based\b", "before", 0.5, strong=False),
-    # other languages
-    _cue("zh", "基于|基於|微调|微調|基座|底座|基础上|基礎上|训练|訓練|骨干|量化|预训练模型|基底", r"(?:基于|基於|采用|採用|使用|利用|在|以|对|對|由|将|從|从|依托|通过对|选用)\s*", "after", 0.62, strong=False, gap=2),
-    _cue("zh of", "微调版|微調版|量化版|衍生|改进版", r"(?:是|为|為)\s*", "after", 0.6, strong=False, gap=1),
-    _cue("ja", "ベース|ファインチューニング|ファインチューン|事前学習|追加学習|継続|元に|もとに|微調整|量子化|変換|利用|初期値|学習させ|チューニング",
-         r"\s*(?:モデル)?(?:を|の|に|から|で|に対し)(?:日本語|独自|データ|\w{0,12})?(?:ベース|ファインチューニング|ファインチューン|fine-?tun\w*|元に|もとに|微調整|追加|継続|量子化|変換|利用|初期値|qlora|lora|sft|dpo|チューニング|事前学習|学習)", "before", 0.72, strong=False),
-    _cue("ja prior", "ベースモデル|事前学習済み|ベースとなる|元となる|元モデル", r"(?:ベースモデル|ベースとなるモデル|事前学習済みモデル|元モデル|学習済みモデル)(?:として|は|には|に|：|:|とした)?\s*", "after", 0.82, strong=False, gap=2),
-    _cue("ko", "기반|미세|파인튜닝|베이스|fine-tun|finetun|학습|양자화|튜닝|추가", r"\s*(?:모델|model)?(?:을|를|의|에|로|에서|에 대해)?\s?(?:기반|베이스|바탕|미세|파인 ?튜닝|fine-?tun\w*|양자화|튜닝|백본|추가 ?학습|사용)", "before", 0.72, strong=False),
-    _cue("de", "basier|basis|feinabgestimm|feinjustier|angepasst|aufbau|getun|weitertrain|trainiert|grundlage|nachtrainiert|feintun",
-         r"\b(?:basier(?:t|end)(?:es|e|en|er)? auf|auf (?:der )?(?:basis|grundlage) (?:von|des|der)|aufbauend auf|baut auf|(?:feinabgestimmte?|feinjustierte?|angepasste?|quantisierte?|nachtrainierte?|\w*trainierte?|\w*getunte?|spezialisierte?|fine-?tuned)\S* (?:version|variante|fassung) (?:von|des|der)|fine-?tuning (?:von|des)|feinabstimmung (?:von|des)|"
-         r"feinabgestimmt (?:von|aus)|(?:weiter|nach)training (?:von|des))\b", "after", 0.8, gap=7),
-    _cue("fr", "basé|affin|fine-tun|partir d|construit|version|ajust|entraîn|dérivé|repose|s'appuie", r"(?:\bbasée?s? sur|\bà partir d[eu']|\bconstruite? sur|\brepose sur|\bs['’]appuie sur|\bdérivée? d[eu']|"
-         r"\b(?:version|variante) (?:[\wé-]+ ){0,3}(?:de|du|d')|\b(?:affin|fine-?tun|ajust|spécialis)\w*(?: fin)? (?:de|du|d'|depuis|à partir d[eu']))\s?", "after", 0.78, gap=7),
-    _cue("es pt it ca", "basad|basead|basat|afinad|ajust|fine-tun|versi|vers|partir d|entrenad|treinad|addestrat|constru|costruit|deriva|sobre",
-         r"\b(?:basad[oa]s? en|basead[oa]s? (?:em|no|na)|basat[oaie] (?:su\w*|en)|con base en|com base (?:em|no|na)|a partir d(?:e|el|o|a|al)|a partire da\w*|construid[oa] (?:sobre|en)|constru[ií]d[oa] (?:sobre|em)|costruit[oa] su\w*|"
-         r"(?:versi[óo]n|vers[ãa]o|versione|versió) (?:[\w-]+ ){0,3}(?:de|del|do|da|di|dei|dello|della)|(?:ajuste|ajust|afina)\w*(?: fin[oa])? (?:de|del|do|da|di)|fine-?tun\w* (?:de|del|do|da|di|sobre|su|em)|derivad[oa] d[eo]|(?:re)?entrenad[oa] sobre)\b", "after", 0.78, gap=7),
-    _cue("ru uk", "основ|базе|базі|дообуч|файнтюн|файн-тюн|верси|версі|обуч|донавч|fine-tun|квант|тюн",
-         r"(?:основан\w* на|на основе|на основі|на базе|на базі|дообучен\w*|донавчен\w*|дообучени\w*|файн-?тюн\w*|fine-?tun\w*|обучен\w* поверх|поверх|(?:квантован\w*|квантизованн\w*|дообученн\w*|тюн\w*|сжат\w*|адаптированн\w*) (?:верси\w+|версі\w+|вариант\w*)|из модели|на модели|верси\w+ модели|производн\w* от|инициализир\w*)\s*", "after", 0.76, strong=False, gap=5),
-    _cue("other", "gebaseerd|baserad|baseret|basert|oparty|oparta|bazuje|založen|bazat|dựa trên|tinh chỉnh|berbasis|berdasarkan|dilatih|tabanlı|temel|ince ayar|üzerine|مبني|يعتمد|استناد|based|بر پایه|مبتنی|zasnov|perustu|hienosää|alapul",
-         r"(?:gebaseerd op|(?:baserad|baseret|basert) på|opart[yaeo] (?:na|o)|bazuje na|založen\w* na|bazat[ă]? pe|dựa trên|(?:được )?tinh chỉnh (?:từ|trên|dựa trên)|phát triển từ|berbasis|berdasarkan|(?:dilatih|dibangun|di-fine-tune) (?:dari|di atas)|fine-?tun\w* (?:dari|từ|van|av|af)|versi(?:on|ja|one)? .{0,30}?(?:dari|van|av)|"
-         r"مبني(?:ة)? على|يعتمد على|تعتمد على|بناءً على|(?:نسخة )?مدربة? من|تم تدريبه على|بر پایه|مبتنی بر|zasnovan na|perustuu|alapul)\s*", "after", 0.76, strong=False),
-    _cue("tr fi hu hi", "taban|temel alın|temeli|ince ayar|üzerin|hienosää|alapul|pohjau|आधारित|फाइन|পর|आधार", r"(?:'?\w{0,4})?\s*(?:modeli\w*)?\s?(?:tabanlı|temel alınarak|temel(?:li|inde)|üzerin[ed]e?|ince ayar|hienosäädetty|pohjautuu|alapuló|पर आधारित|का फाइन|को फाइन|पर फाइन)", "before", 0.7, strong=False),
-)
-_LABEL = (r"(?:the )?(?:(?:base|foundation|parent|backbone|source|original|underlying|pre-?trained|starting|initial|init)[ _-]?(?:pre-?trained |language |pretrained_)?(?:model|llm|checkpoint|weights|network)s?(?:\(s\))?"
-          r"(?:[ _](?:name|id|used|path|name_or_path|checkpoint|architecture|link))?|model base|base|backbones?|pre-?trained(?: from| weights)?|base architecture|language model|sentence transformer body|(?:model )?fine-?tuned (?:from|of)(?: the)?(?: (?:base |pre-?trained )?(?:model|checkpoint)s?)?|derived from|built (?:on|from)|based on|parent|quanti[sz]ed from|converted from|"
-          r"基座模型|基础模型|基礎模型|底座模型|基底模型|基座|底座|预训练模型|骨干模型|主干|ベースモデル|元モデル|ベース|事前学習済みモデル|베이스 ?모델|기반 ?모델|기본 ?모델|백본(?: ?모델)?|원본 ?모델|basis-?modell?|grundmodell|ausgangsmodell|modèle de base|modèle pré-entraîné|modelo (?:de )?base|modello (?:di )?base|"
-          r"model de bază|базовая модель|исходная модель|базова модель|temel model|mô hình (?:gốc|cơ sở|nền)|model dasar|basmodell|grunnmodell|basismodel|model bazowy|základní model|perusmalli|النموذج الأساسي|مدل پایه|आधार मॉडल)")
+_TABLE = table("base_cues.toml")
+_TUNED = pieces(_TABLE["tuned"])
+_CUES = tuple(_cues(_TABLE["cue"]))
+_LABEL = pieces(_TABLE["label"])
+_PATTERNS = {name: re.compile(pieces(parts), re.IGNORECASE) for name, parts in _TABLE["patterns"].items()}
 _LABELLED = re.compile(rf"[^\w\ue000]{{0,10}}(?:\d[.)] )?(?:训练|使用的?|所用)?{_LABEL}\s{{0,3}}(?:\[[^\[\]]{{0,80}}\]\s{{0,3}})?(?:\([^()]{{0,60}}\)\s{{0,3}})?[^\S\n]{{0,3}}(?:(?::|：|=|\||–|—|->|→| - )[\s:|*]{{0,6}}(?=\S)|\s(?=\ue000))", re.IGNORECASE)
 _OF_COPY = re.compile(r"\W{0,10}(?:original|source|quanti[sz]ed from|converted from|parent)", re.IGNORECASE)
 _LABEL_ONLY = re.compile(rf"\W{{0,6}}{_LABEL}\W{{0,4}}\Z", re.IGNORECASE)
-_LABEL_STEMS = ("base", "tun", "model", "parent", "from", "基座", "基础", "基礎", "底座", "基底", "预训练", "骨干", "主干", "ベース", "元モデル", "事前学習", "베이스", "기반", "기본", "백본", "원본", "basis", "grund", "базов", "исходн",
-                "temel", "mô hình", "basmodel", "základní", "perus", "الأساسي", "پایه", "आधार")
+_LABEL_STEMS = stems(_TABLE["label_stems"])
 _STEMS = tuple(dict.fromkeys((*(stem for cue in _CUES for stem in cue.stems), *_LABEL_STEMS)))
 _ASCII_STEMS = tuple(stem for stem in _STEMS if stem.isascii())
 _CUES_OF = {stem: tuple(number for number, cue in enumerate(_CUES) if stem in cue.stems) for stem in _STEMS}
-# Words that make "version of" a word on this model's making.
-_MADE = re.compile(r"clone|port\b|conver|export|replica|fork|tun|train|adapt|align|quant|gguf|gptq|awq|exl\d|\dbit|-bit|bit\b|lora|uncensor|abliterat|instruct|chat|merg|convert|onnx|mlx|openvino|prun|compress|shard|optimi|dpo|orpo|rlhf|sft|speciali|"
-                   r"compatible|cpp|extend|fp16|fp8|int[48]|modif|improv|enhanc|upload|copy|dequant|16k|32k|100k|\dk\b|custom|ablit|refin|half|decensor|stripped|format|imatrix|updated|pretrain", re.IGNORECASE)
-_SMALLER = re.compile(r"distill|smaller|lite|compact|larger|bigger|trimmed|reduced|port|extension|japanese|german|french|korean|chinese|multilingual|personal|this (?:is|model)", re.IGNORECASE)
-_QUIET = re.compile(r"citation|cite|bibtex|licen[sc]e|acknowledg|related|other models|see also|model (?:family|zoo|variants|list|versions|comparison)|references|compar|leaderboard|credits|thanks|links|引用|致谢|谢辞|謝辞|ライセンス|许可", re.IGNORECASE)
-_QUIETER = re.compile(r"evaluat|benchmark|results?\b|performance|faq|news|changelog|updates?\b|评测|评估|評価|性能", re.IGNORECASE)
-_ORIGINAL = re.compile(r"original\b.{0,40}\b(?:model card|readme|card|description|repo)|(?:model card|readme) (?:of|from|for) the original|^original (?:model )?card", re.IGNORECASE)
-_OTHER_SUBJECT = re.compile(r"(?:tokeni[sz]er|template|format|code|codebase|datasets?|data|scripts?|vocabulary|evaluations?|benchmarks?|papers?|blog|notebook|configs?|pipeline|prompts?|metrics?|library|framework|results?|"
-                            r"scores?|embeddings?|reward model|teacher|judge|captions?|answers|questions|responses|labels|demo|license|judged|evaluated|trainer|implementation|recipe|approach|method)s?,? (?:(?:which|that) )?(?:is|was|are|were|has been|have been)?\s?(?:\w+ly )?(?:generated |created |produced |written )?\Z", re.IGNORECASE)
-_COMPARED = re.compile(r"outperform|better than|worse than|compared (?:to|with)|unlike|baseline|surpass|similar to|versus|\bvs\b|rather than|instead of|inspired by|in contrast|superior|comparable|\blike\b|such as|other (?:models|works)|see also|also available|alternatives?|より", re.IGNORECASE)
-_POSSIBLE = re.compile(r"\b(?:can|could|may|to|will|should) (?:also )?be\b|\byou (?:can|may|could)\b|\bfuture\b|\bplan(?:s|ning)? to\b|\bfeel free\b", re.IGNORECASE)
 _OF_TUNING = frozenset({"tuned from", "tuned on", "tuned with", "tuning", "x tuned", "x trained", "trained from", "merge of"})
 _SENTENCE = re.compile(r"(?<=[.!?])\s+(?=[A-Z\ue000\"'(\[*\d«À-Þ])|[。！？؟।]|\n\s*\n|\n(?=\s*[-*|#>\d])")
 _SENTENCE_OR_LINE = re.compile(_SENTENCE.pattern + r"|\n")
 _RELATIVE = re.compile(r"(?:,|\()?\s?\b(?:which|that|itself|who|in turn|und das|qui est|que es)\b[^.;]{0,40}\Z", re.IGNORECASE)
 _PLACEHOLDER = re.compile(r"\ue000(\d+)\ue001")
-_LISTS_PARENTS = re.compile(r"(?:models?|parents|ingredients|components|constituents?|donors?)\b[^.]{0,60}(?:merg|used|included|blend|mix|combin)[^.]{0,60}[:：]?\s*\Z|(?:merge|blend|mix|merging|combination) (?:\w+ ){0,3}(?:of|between|from)[^.]{0,40}[:：]\s*\Z|"
-                            r"\bmodels merged\b|merged models|(?:merge|recipe|merging)[^.\n]{0,40}[:：]\s*\Z|マージ[^。]{0,20}[:：]?\s*\Z", re.IGNORECASE)
 _SCRATCH = re.compile(r"from scratch|from random|ground up", re.IGNORECASE)
 
 
@@ -164,15 +85,15 @@ def read_claims(card: Card, *, packed: bool, merged: bool) -> list[Claim]:
         if listing and block.kind == "item":
             found += _scaled(_listed(card, block), weight)
             continue
-        listing = merged and _LISTS_PARENTS.search(block.text[-200:]) is not None
+        listing = merged and _PATTERNS["lists_parents"].search(block.text[-200:]) is not None
         factor = weight * _weight_of_section(block)
         if block.kind == "table":
             found += _scaled(_of_table(card, block), factor)
         elif block.kind != "fence" and len(block.text) < 20_000:
             low = block.text.lower()
-            stems = [stem for stem in (_ASCII_STEMS if low.isascii() else _STEMS) if stem in low]
-            if stems:
-                found += _scaled(_of_text(card, block, stems, merged), factor)
+            hits = [stem for stem in (_ASCII_STEMS if low.isascii() else _STEMS) if stem in low]
+            if hits:
+                found += _scaled(_of_text(card, block, hits, merged), factor)
             if block.headings and block.kind != "heading" and len(block.text) < 300 and _LABEL_ONLY.match(block.headings[-1]):
                 found += _scaled(_under_label(card, block, merged), weight)
     return found
@@ -180,14 +101,14 @@ def read_claims(card: Card, *, packed: bool, merged: bool) -> list[Claim]:
 
 def is_original_card(heading: str) -> bool:
     """Whether a heading says that a copy of the original model's card follows."""
-    return "riginal" in heading.lower() and _ORIGINAL.search(heading) is not None
+    return "riginal" in heading.lower() and _PATTERNS["original"].search(heading) is not None
 
 
 def _weight_of_section(block: Block) -> float:
     for heading in block.headings[1:] or (block.headings if block.kind != "heading" else ()):
-        if _QUIET.search(heading):
-            return 0.5
-        if _QUIETER.search(heading):
+        if _PATTERNS["quiet"].search(heading):
+            return 0.65
+        if _PATTERNS["quieter"].search(heading):
             return 0.76
     return 1.0
 
@@ -198,14 +119,14 @@ def _scaled(claims: Iterator[Claim], factor: float) -> list[Claim]:
     return [replace(one, confidence=round(one.confidence * factor, 3)) for one in claims]
 
 
-def _of_text(card: Card, block: Block, stems: list[str], merged: bool) -> Iterator[Claim]:
+def _of_text(card: Card, block: Block, hits: list[str], merged: bool) -> Iterator[Claim]:
     text = flat(block.text, wrapped=block.kind != "html")
     yield from _labelled_lines(card, block, text, merged)
     low = text.text.lower()
     begin = 0
     for stop in (*(found.start() for found in (_SENTENCE if block.kind != "html" else _SENTENCE_OR_LINE).finditer(text.text)), len(text.text)):
         sentence = low[begin:stop]
-        numbers = {number for stem in stems if stem in sentence for number in _CUES_OF[stem]}
+        numbers = {number for stem in hits if stem in sentence for number in _CUES_OF[stem]}
         for number in sorted(numbers):
             if _CUES[number].of_other_scripts and sentence.isascii() and _CUES[number].name != "tr fi hu hi":
                 continue
@@ -217,11 +138,11 @@ def _of_sentence(card: Card, block: Block, text: FlatText, cue: _Cue, begin: int
     for found in cue.pattern.finditer(text.text, begin, stop):
         ahead = text.text[max(begin, found.start() - 100) : found.start()]
         confidence = cue.confidence
-        if cue.name == "version" and not _MADE.search(text.text[max(begin, found.start() - 90) : found.end()]):
-            confidence = 0.58 if _SMALLER.search(ahead) else 0.45
-        if _OTHER_SUBJECT.search(ahead[-60:]) or _SCRATCH.match(text.text, found.end()):
+        if cue.name == "version" and not _PATTERNS["made"].search(text.text[max(begin, found.start() - 90) : found.end()]):
+            confidence = 0.58 if _PATTERNS["smaller"].search(ahead) else 0.45
+        if _PATTERNS["other_subject"].search(ahead[-60:]) or _SCRATCH.match(text.text, found.end()):
             continue
-        if _COMPARED.search(ahead) or (cue.name in _OF_TUNING and _POSSIBLE.search(ahead)):
+        if _PATTERNS["compared"].search(ahead) or (cue.name in _OF_TUNING and _PATTERNS["possible"].search(ahead)):
             confidence *= 0.55
         if cue.where == "before":
             one = mention_before(text, found.start())
@@ -232,6 +153,8 @@ def _of_sentence(card: Card, block: Block, text: FlatText, cue: _Cue, begin: int
         for one in mentions:
             if block.kind == "heading" and cue.name == "x lora" and not re.search(r"\d", one.value):
                 continue  # the model's own name
+            if cue.name == "on x" and (block.kind != "heading" or block.info not in "12" or len(block.headings) > 1):
+                continue
             if cue.name == "trained on" and not _is_trained_on(text, one):
                 continue
             yield _claim(card, block, text, cue, found, one, confidence, begin, max(stop, one.end))
