@@ -20,7 +20,7 @@ from tunelab.errors import UsageError
 @dataclass(frozen=True, slots=True)
 class Task:
     """One task. `pipeline_tags`: where the Hub keeps its models (any of them); `means`: those pipeline tags that alone say that it is this task;
-    `tags`, `name_hints`, `words`, `datasets`, `architectures`, `metrics`: what says or hints so elsewhere; `broader`: the task of which it is
+    `tags`, `name_hints`, `nicknames`, `words`, `datasets`, `architectures`, `metrics`: what says or hints so elsewhere; `broader`: the task of which it is
     a sort, "" for none. The entries' forms are told at the head of known/tasks.toml.
     """
 
@@ -32,6 +32,7 @@ class Task:
     means: tuple[str, ...]
     tags: tuple[str, ...]
     name_hints: tuple[str, ...]
+    nicknames: tuple[str, ...]
     words: tuple[str, ...]
     datasets: tuple[str, ...]
     architectures: tuple[str, ...]
@@ -67,7 +68,7 @@ def broader_than(name: str) -> tuple[str, ...]:
 
 
 def _task(name: str, entry: Mapping[str, Any]) -> Task:
-    lists = {one.name: tuple(entry[one.name]) for one in fields(Task) if one.name not in ("name", "title", "about", "broader")}
+    lists = {one.name: tuple(entry.get(one.name, ())) for one in fields(Task) if one.name not in ("name", "title", "about", "broader")}
     return Task(name=name, title=entry["title"], about=entry["about"], broader=entry.get("broader", ""), **lists)
 
 

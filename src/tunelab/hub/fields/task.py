@@ -11,9 +11,9 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from functools import cache
 
-from tunelab.hub.card import Card
+from tunelab.hub.card import Card, plain_text
 from tunelab.hub.evidence import NOT_STATED, Answer, Candidate, Evidence, ranked
-from tunelab.hub.fields.task_text import text_candidates
+from tunelab.hub.fields.task_text import is_plain_heading, text_candidates
 from tunelab.hub.record import ModelRecord
 from tunelab.hub.tasks import broader_than, tasks, tasks_of_data
 
@@ -26,7 +26,7 @@ _ALSO = {"causal-language-modeling": "text-generation", "sequence-to-sequence-la
          "natural-language-inference": "text-classification", "sentiment-analysis": "sentiment", "named-entity-recognition": "named-entity-recognition", "ner": "named-entity-recognition", "summarization": "summarization", "code-generation": "code-generation"}
 _WEAK_TAGS = {"code": 0.4, "alpaca": 0.5, "vicuna": 0.5, "conversational": 0.5, "text-generation": 0.5, "text2text-generation": 0.4, "rm": 0.5, "tools": 0.4, "functions": 0.4, "whisper": 0.5, "dolly": 0.45, "music": 0.3, "text-classification": 0.6,
               "feature-extraction": 0.5, "sentence-transformers": 0.55, "clip": 0.4, "nli": 0.5, "classification": 0.5, "imdb": 0.5, "sst2": 0.5, "helpful": 0.4, "multimodal": 0.4, "text-embeddings-inference": 0.3, "math": 0.5, "python-code": 0.5,
-              "fill-mask": 0.6, "robotics": 0.4, "qa": 0.55, "character": 0.4, "vit": 0.4, "timm": 0.4, "diffusers-training": 0.5, "marian": 0.5, "rlhf": 0.45, "sharegpt": 0.45, "chatgpt": 0.35, "base": 0.3}
+              "fill-mask": 0.6, "robotics": 0.4, "qa": 0.55, "character": 0.4, "vit": 0.4, "timm": 0.4, "diffusers-training": 0.5, "marian": 0.5, "rlhf": 0.45, "sharegpt": 0.45, "chatgpt": 0.35, "reinforcement-learning": 0.4, "not-for-all-audiences": 0.35, "instruct": 0.6, "character": 0.3}
 _BASE_HINTS = frozenset({"chat", "code-generation", "math", "translation", "speech-recognition", "text-to-speech", "image-text", "text-to-image", "embeddings", "roleplay", "image-classification", "summarization"})
 _SPLIT = re.compile(r"[^\w]+|_")
 _CLASSES = re.compile(r"\b(?:Auto|TF|Flax|ORT|OV|Distil|Bert|Roberta|XLMRoberta|Deberta\w{0,3}|Albert|Electra|T5|MT5|Bart|MBart|Peft|Camembert|Llama|Qwen2|GPT2)\w{0,20}For\w+|\b(?:MarianMT|Pegasus|M2M100|Nllb|Whisper|SpeechT5|StableDiffusion\w*|DiffusionPipeline|"
@@ -53,16 +53,17 @@ def task_candidates(record: ModelRecord, kind: Answer = NOT_STATED, datasets: An
     names = [(one.value, one.evidence[0], one.confidence) for one in datasets.stated] or list(_named_data(record))
     witnesses = [*_by_pipeline(record), *_by_tags(record), *_by_name(record, kind.value), *_by_data(names), *_by_config(record), *_by_code(record.card),
                  *_by_metrics(record.card), *text_candidates(record.card)]
-    return _settled(ranked(witnesses), kind.value)
+    return _settled(ranked(witnesses), kind.value, {one.value for one in _by_pipeline(record)})
 
 
-def _settled(answer: Answer, kind: str | None) -> Answer:
-    """A narrower task that is stated outweighs the broader ones of which it is a sort."""
+def _settled(answer: Answer, kind: str | None, declared: set[str]) -> Answer:
+    """A narrower task that is stated outweighs the broader ones of which it is a sort; what is no sort of the `declared` task counts less."""
     sure = {one.value: one.confidence for one in answer.candidates}
-    if kind == "base":
-        for name in sure:
-            if name not in ("text-generation", "masked-language-model") and broader_than(name):
-                sure[name] *= 0.7 if name != "chat" else 0.5
+    for name in sure:
+        if kind == "base" and broader_than(name):
+            sure[name] *= 0.7
+        if declared and not declared & {name, *broader_than(name)} and sure[name] < 0.75:
+            sure[name] *= 0.7
     for name in sorted(sure, key=lambda one: -len(broader_than(one))):
         for broader in broader_than(name):
             if broader in sure and sure[name] >= (0.5 if broader in ("text-generation", "text-classification") else 0.58):
@@ -125,51 +126,63 @@ def _by_tag() -> Mapping[str, str]:
 def _by_tags(record: ModelRecord) -> Iterator[Candidate]:
     tags = [(value, _meta(record.card, *path)) for value, path in record.card.strings("tags")]  # type: ignore[misc]
     tags += [(value, Evidence("tag", value)) for value in record.tags]
-    for value, evidence in tags[:200]:
-        name = _hub_name(value)
-        task = _by_tag().get(name)
-        if task:
-            yield Candidate(task, _WEAK_TAGS.get(name, 0.66), (evidence,))
+    found = [(task, name, evidence) for value, evidence in tags[:200] if (task := _by_tag().get(name := _hub_name(value)))]
+    several = len({task for task, _, _ in found if not any(task in broader_than(other) for other, _, _ in found)}) > 2  # tags that are there to be found
+    for task, name, evidence in found:
+        yield Candidate(task, _WEAK_TAGS.get(name, 0.66) * (0.75 if several else 1.0), (evidence,))
 
 
 @cache
-def _hints() -> tuple[tuple[str, str, str], ...]:
-    """(what is looked for in "-name-in-parts-", the task, the hint)."""
+def _hints() -> tuple[tuple[str, str, bool], ...]:
+    """(what is looked for in "-name-in-parts-", the task, whether it is the name of models that are known for it)."""
     found = []
     for task in tasks().values():
-        for hint in task.name_hints:
-            begin, end = hint.startswith("*"), hint.endswith("*")
-            found.append((("" if begin else "-") + hint.strip("*") + ("" if end else "-"), task.name, hint))
+        for hint, nickname in [(hint, False) for hint in task.name_hints] + [(hint, True) for hint in task.nicknames]:
+            found.append((("" if hint.startswith("*") else "-") + hint.strip("*") + ("" if hint.endswith("*") else "-"), task.name, nickname))
     return tuple(found)
 
 
-def hinted(name: str) -> list[str]:
-    """The tasks at which the parts of a model's name hint, without those that are only broader ones."""
-    parts = f"-{re.sub(r'[^0-9a-z]+', '-', name.rpartition('/')[2].lower()).strip('-')}-"
-    found = dict.fromkeys(task for look, task, _ in _hints() if look in parts)
+def hinted(name: str) -> list[tuple[str, bool]]:
+    """The tasks at which the parts of a model's name hint, without those that are only broader ones, and whether only a nickname does."""
+    parts = f"-{_NO_LETTERS.sub('-', name.rpartition('/')[2].lower()).strip('-')}-"
+    found: dict[str, bool] = {}
+    for look, task, nickname in _hints():
+        if look in parts:
+            found[task] = found.get(task, True) and nickname
     general = {one for task in found for one in broader_than(task)}
-    return [task for task in found if task not in general]
+    return [(task, nickname) for task, nickname in found.items() if task not in general]
+
+
+_NO_LETTERS = re.compile(r"[^0-9a-z]+")
 
 
 def _by_name(record: ModelRecord, kind: str | None) -> Iterator[Candidate]:
-    for name in (record.name, *_other_names(record.card)):
-        for task in hinted(name):
-            yield Candidate(task, 0.62, (Evidence("name", name),))
+    """The parts of its own name, and of its base model's: a copy or a merge is for what its parents are for."""
+    for name, evidence, weight in ((record.name, Evidence("name", record.name), 0.62 if record.is_hub_id else 0.52), *_other_names(record.card)):
+        yield from (Candidate(task, weight * (0.7 if nickname else 1.0), (evidence,)) for task, nickname in hinted(name))
+    told: dict[str, tuple[float, list[Evidence]]] = {}
     for name, evidence in _bases(record):
-        for task in hinted(name):
-            if kind in ("quantized", "merge"):
-                yield Candidate(task, 0.6, (evidence,))
-            elif task in _BASE_HINTS:
-                yield Candidate(task, 0.52 if task == "chat" else 0.45, (evidence,))
+        for task, nickname in hinted(name):
+            weight = (0.52 if task == "chat" else 0.45) if nickname else 0.58
+            if kind not in ("quantized", "merge"):
+                weight = 0.5 if task == "text-generation" else 0.45 if task in _BASE_HINTS and not nickname else 0.3
+            told.setdefault(task, (weight, []))[1].append(evidence)
+    yield from (Candidate(task, weight, tuple(evidence[:4])) for task, (weight, evidence) in told.items())
 
 
-def _other_names(card: Card) -> Iterator[str]:
+def _other_names(card: Card) -> Iterator[tuple[str, Evidence, float]]:
+    """Names that the card gives the model: its title where that is a name, model-index's, `model_name`."""
+    title = next((block for block in card.blocks[:6] if block.kind == "heading"), None)
+    if title is not None:
+        name = plain_text(title.text).strip(" #`")[:120]
+        if 2 < len(name) and len(name.split()) <= 3 and not is_plain_heading(name):
+            yield name, Evidence("card text", title.text, card.file, title.line), 0.6
     index = card.front.get("model-index")
     for entry in (index if isinstance(index, list) else ())[:2]:
         if isinstance(entry, Mapping) and isinstance(entry.get("name"), str):
-            yield entry["name"][:120]
-    for value, _ in card.strings("model_name"):
-        yield value[:120]
+            yield entry["name"][:120], _meta(card, "model-index"), 0.56
+    for value, path in card.strings("model_name"):
+        yield value[:120], _meta(card, *path), 0.5  # type: ignore[misc]
 
 
 def _bases(record: ModelRecord) -> Iterator[tuple[str, Evidence]]:
@@ -195,13 +208,13 @@ def _by_data(names: Iterable[tuple[str, Evidence, float]]) -> Iterator[Candidate
     said: dict[str, list[Evidence]] = {}
     known = 0
     for name, evidence, _ in list(names)[:60]:
-        found = tasks_of_data(name)
+        found = tasks_of_data(name) if not name.startswith((".", "/")) else ()
         known += bool(found)
         for task in found[:2]:
             said.setdefault(task, []).append(evidence)
     for task, evidence in said.items():
         share = len(evidence) / known
-        yield Candidate(task, round(0.56 * (share if task != "chat" else max(share, 0.8 if known > 3 else 0.0)), 3), tuple(evidence[:5]))
+        yield Candidate(task, round(0.56 * max(share, 0.92 if task == "chat" and known > 3 else 0.0), 3), tuple(evidence[:5]))
 
 
 def _by_config(record: ModelRecord) -> Iterator[Candidate]:

@@ -22,10 +22,11 @@ _PURPOSE = re.compile(
     r"تدريب|ضبط|eğitil|ince ayar|tinh chỉnh|huấn luyện|dilatih|getraind|tränad|trenowan")
 _LABEL = re.compile(r"[^\w]{0,8}(?:(?:down-?stream |nlp |main |primary |fine-?tuning |training |target )?tasks?(?: type)?|problem type|model type|use[- ]case|purpose|objective|primary use|intended use|aufgabe|tâche|tarea|tarefa|задача|任务|任務|タスク|작업|태스크|görev)"
                     r"\W{0,4}[:：|]\W{0,6}(?=\w)")
-_QUIET = re.compile(r"evaluat|benchmark|result|limitation|bias|citation|cite|acknowledg|related|licen[sc]e|compar|other models|changelog|news|environment|hardware|hyperparameter|framework|risk|out-of-scope|out of scope|how to|usage|"
+_QUIET = re.compile(r"evaluat|benchmark|result|limitation|bias|citation|cite|acknowledg|related|licen[sc]e|compar|other models|changelog|news|environment|hardware|hyperparameter|framework|risk|future|todo|out-of-scope|out of scope|how to|usage|"
                     r"original model|credits|references|metrics|performance|training procedure|ethical|files|provided|quant|install|评测|评估|評価|평가|引用", re.IGNORECASE)
-_NOT_ITS = re.compile(r"\bnot (?:\w+ ){0,4}(?:for|intended|suitable|trained|fine-?tuned|be used|a)\b|\bisn't\b|outperform|unlike|compared (?:to|with)|\bcould be\b|can be (?:further )?fine-?tuned|to be fine-?tuned|future|should be fine|instead of|\bdownstream|out of scope")
+_NOT_ITS = re.compile(r"\black of\b|\bbase (?:language )?models? for\b|\bwhereas\b|\bpost-training\b|\bnot (?:\w+ ){0,4}(?:for|intended|suitable|trained|fine-?tuned|be used|a)\b|\bisn't\b|outperform|unlike|compared (?:to|with)|\bcould be\b|can be (?:further )?fine-?tuned|to be fine-?tuned|future|should be fine|instead of|\bdownstream|out of scope")
 _SENTENCE = re.compile(r"(?<=[.!?])\s+|[。！？।]|\n")
+_NAMES = re.compile(r"\S*/[\w.-]+|[a-z][\w.]*(?:-[\w.]+)*-\d[\w.-]*|\S+\.(?:jsonl?|csv|txt|py)\b")  # ids, paths, "mistral-7b-instruct": they speak of other things
 _TOKEN = re.compile(r"[a-z][a-z0-9;&]*")
 
 
@@ -43,7 +44,7 @@ def text_candidates(card: Card) -> list[Candidate]:
     best: dict[str, tuple[float, _Zone]] = {}
     again: dict[str, int] = {}
     for zone in _zones(card):
-        said = words_in(zone.text.lower())
+        said = words_in(_NAMES.sub(" ", zone.text.lower()) if zone.weight != TITLE else zone.text.lower())
         if not said:
             continue
         weight = zone.weight * (1.0 if len(said) < 3 else 0.7 if len(said) < 4 else 0.45)
@@ -78,10 +79,9 @@ def _index() -> tuple[Mapping[str, list[tuple[str, str]]], list[tuple[str, str]]
     others: list[tuple[str, str]] = []
     for task in tasks().values():
         for phrase in task.words:
-            if phrase[0].isascii() and phrase[0].isalpha():
-                starts.setdefault(phrase[:3], []).append((phrase, task.name))
-                if len(phrase) < 3:
-                    raise ValueError(f"{phrase}: a phrase needs three letters")
+            head = _TOKEN.match(phrase)
+            if head:
+                starts.setdefault(head.group()[:3], []).append((phrase, task.name))
             else:
                 others.append((phrase, task.name))
     return starts, others
@@ -93,7 +93,7 @@ def _zones(card: Card) -> Iterator[_Zone]:
         if block.kind == "fence" or (block.kind != "heading" and any(_QUIET.search(one) for one in block.headings[1:])):
             continue
         if block.kind == "heading":
-            if titles < 1 and block.info in ("1", "2", "3") and lead > 0:
+            if titles < 1 and block.info in ("1", "2", "3") and lead > 0 and not is_plain_heading(block.text):
                 titles += 1
                 yield _Zone(plain_text(block.text), block.line, TITLE)
         elif block.kind == "table":
@@ -101,6 +101,14 @@ def _zones(card: Card) -> Iterator[_Zone]:
         else:
             yield from _sentences(block, lead)
             lead -= len(block.text)
+
+
+def is_plain_heading(text: str) -> bool:
+    """Whether a heading names a section and not the model ("Model Summary")."""
+    return _PLAIN.match(text.strip(" #*:")) is not None
+
+
+_PLAIN = re.compile(r"(?:model |brief |short |quick |project )?(?:card|summary|description|details?|overview|info(?:rmation)?|introduction|about|intro|usage|example|note|merge)s?\Z", re.IGNORECASE)
 
 
 def _sentences(block: Block, lead: int) -> Iterator[_Zone]:
