@@ -8,7 +8,7 @@ from typing import Any
 
 from tunelab.comparison.record import Record
 
-_MAY_DIFFER = frozenset(("name", "model", "adapter", "weights", "revision", "folder", "run", "digest", "size"))
+_MAY_DIFFER = frozenset(("name", "model", "adapter", "weights", "revision", "folder", "run", "digest", "size", "overruled"))
 _CALLED = {"dtype": "precision", "system": "system prompt", "runner": "kind of runner", "stop_ids": "stop tokens"}
 
 

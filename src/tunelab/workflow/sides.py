@@ -1,4 +1,4 @@
-"""The two sides of a comparison, from their names: hf:ORG/NAME, a folder, run:FOLDER, openai:URL#MODEL, gguf:PATH, scripted:FILE.
+"""The two sides of a comparison, from their names: hf:ORG/NAME, a folder, run:FOLDER, ollama:NAME, openai:URL#MODEL, gguf:PATH, scripted:FILE.
 
 Both sides get the prompts in the template that the tuned side was trained with; a run on the same base shares its memory.
 """
@@ -94,7 +94,13 @@ def _gguf(text: str, name: str) -> Runner:
     return open_gguf(text, name)
 
 
-_SERVED: Mapping[str, Callable[[str, str], Runner]] = {"scripted": _scripted, "openai": _openai, "gguf": _gguf}
+def _ollama(text: str, name: str) -> Runner:
+    from tunelab.runners.ollama import open_ollama
+
+    return open_ollama(text, name)
+
+
+_SERVED: Mapping[str, Callable[[str, str], Runner]] = {"scripted": _scripted, "openai": _openai, "gguf": _gguf, "ollama": _ollama}
 """Kind -> who opens the rest of a name, for models that are not in this process: (what stands behind the colon, the side's name)."""
 
 
