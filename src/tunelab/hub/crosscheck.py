@@ -8,12 +8,14 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Literal
 
 from tunelab.errors import ModelError
 from tunelab.facts.known_models import known_model
 from tunelab.facts.shapes import shapes_from_config
 from tunelab.hub.evidence import STATED, Candidate, Evidence
+from tunelab.hub.fields.base_model import PATH_NOTE
 from tunelab.hub.licence_check import clash_with_data, clash_with_model, data_terms, model_terms
 from tunelab.hub.model_names import compatible, families, key, known_parent, known_root, model_name, same_model, tuned_word, words
 from tunelab.hub.record import ModelRecord
@@ -64,7 +66,9 @@ def _base_models(record: ModelRecord, sheet: ModelSheet) -> Iterator[CardFinding
         if other is first or not _can_contradict(other) or _one_line(first.value, other.value):
             continue
         mine, others = _strongest(first), _strongest(other)
-        if mine.kind == others.kind == "card text" or not _conflict(first.value, other.value, by_name_only="/" not in other.value or "/" not in first.value):
+        if mine.kind == others.kind == "card text" or not _conflict(
+            first.value, other.value, by_name_only="/" not in other.value or "/" not in first.value
+        ):
             continue
         severity: Literal["error", "warning"] = "error" if others.kind != "card text" or other.confidence >= 0.8 else "warning"
         yield CardFinding("TH101", severity, f"{_names(mine)} {first.value} as the base model, {_place(others)} {other.value}.", (mine, others))
@@ -129,7 +133,9 @@ def _strongest(candidate: Candidate) -> Evidence:
 
 def _place(evidence: Evidence) -> str:
     """Where it stands, inside a sentence."""
-    return {"card metadata": "the card's metadata", "card text": "the card's text", "tag": "a tag", "model tree": "the Hub's model tree"}.get(evidence.kind, evidence.kind)
+    return {"card metadata": "the card's metadata", "card text": "the card's text", "tag": "a tag", "model tree": "the Hub's model tree"}.get(
+        evidence.kind, evidence.kind
+    )
 
 
 def _names(evidence: Evidence) -> str:
@@ -140,10 +146,38 @@ def _names(evidence: Evidence) -> str:
 
 # Family word of a name -> beginnings of the `model_type`s that its models have.
 _TYPES: Mapping[str, tuple[str, ...]] = {
-    "llama": ("llama", "mllama", "llava"), "tinyllama": ("llama",), "codellama": ("llama",), "vicuna": ("llama", "llava"), "mistral": ("mistral", "pixtral", "llava", "mixtral"), "mixtral": ("mixtral",), "zephyr": ("mistral",),
-    "qwen": ("qwen",), "gemma": ("gemma", "paligemma", "recurrent_gemma"), "phi": ("phi", "mixformer"), "gpt-2": ("gpt2",), "distilgpt": ("gpt2",), "pythia": ("gpt_neox",), "bloom": ("bloom",), "bloomz": ("bloom",), "opt": ("opt",),
-    "mpt": ("mpt",), "smollm": ("llama", "smollm"), "bert": ("bert",), "distilbert": ("distilbert",), "roberta": ("roberta", "xlm-roberta", "camembert"), "electra": ("electra",), "deberta": ("deberta",),
-    "t5": ("t5", "mt5", "longt5", "umt5"), "mt5": ("mt5", "t5"), "bart": ("bart", "mbart"), "mbart": ("mbart",), "pegasus": ("pegasus",), "whisper": ("whisper",), "starcoder": ("gpt_bigcode", "starcoder2"), "olmo": ("olmo",)}
+    "llama": ("llama", "mllama", "llava"),
+    "tinyllama": ("llama",),
+    "codellama": ("llama",),
+    "vicuna": ("llama", "llava"),
+    "mistral": ("mistral", "pixtral", "llava", "mixtral"),
+    "mixtral": ("mixtral",),
+    "zephyr": ("mistral",),
+    "qwen": ("qwen",),
+    "gemma": ("gemma", "paligemma", "recurrent_gemma"),
+    "phi": ("phi", "mixformer"),
+    "gpt-2": ("gpt2",),
+    "distilgpt": ("gpt2",),
+    "pythia": ("gpt_neox",),
+    "bloom": ("bloom",),
+    "bloomz": ("bloom",),
+    "opt": ("opt",),
+    "mpt": ("mpt",),
+    "smollm": ("llama", "smollm"),
+    "bert": ("bert",),
+    "distilbert": ("distilbert",),
+    "roberta": ("roberta", "xlm-roberta", "camembert"),
+    "electra": ("electra",),
+    "deberta": ("deberta",),
+    "t5": ("t5", "mt5", "longt5", "umt5"),
+    "mt5": ("mt5", "t5"),
+    "bart": ("bart", "mbart"),
+    "mbart": ("mbart",),
+    "pegasus": ("pegasus",),
+    "whisper": ("whisper",),
+    "starcoder": ("gpt_bigcode", "starcoder2"),
+    "olmo": ("olmo",),
+}
 
 
 def _architecture(record: ModelRecord, sheet: ModelSheet) -> Iterator[CardFinding]:
@@ -158,13 +192,17 @@ def _architecture(record: ModelRecord, sheet: ModelSheet) -> Iterator[CardFindin
     ours = {kind for kinds in _TYPES.values() for kind in kinds}
     if not allowed or written.startswith(allowed) or not any(written.startswith(kind) for kind in ours):
         return
-    yield CardFinding("TH102", "error", f"The base model is said to be {base.value}, and config.json is of the type {written}.",
-                      (_strongest(base), Evidence("config.json", f"model_type: {written}", "config.json")))
+    yield CardFinding(
+        "TH102",
+        "error",
+        f"The base model is said to be {base.value}, and config.json is of the type {written}.",
+        (_strongest(base), Evidence("config.json", f"model_type: {written}", "config.json")),
+    )
 
 
 def _type_words(name: str) -> tuple[str, ...]:
     parts = words(name)
-    return (*parts, *("-".join(pair) for pair in zip(parts, parts[1:], strict=False)), *(a + b for a, b in zip(parts, parts[1:], strict=False)))
+    return (*parts, *("-".join(pair) for pair in pairwise(parts)), *(a + b for a, b in pairwise(parts)))
 
 
 def _tuned_base(record: ModelRecord, sheet: ModelSheet) -> Iterator[CardFinding]:
@@ -173,13 +211,24 @@ def _tuned_base(record: ModelRecord, sheet: ModelSheet) -> Iterator[CardFinding]
         return
     for base in sheet.base_model.stated:
         root, word = known_root(base.value), tuned_word(base.value)
-        made_of = next((other for other in sheet.base_model.candidates if other is not base and other.note.startswith("said of ") and same_model(other.note.removeprefix("said of "), base.value)), None)
+        made_of = next(
+            (
+                other
+                for other in sheet.base_model.candidates
+                if other is not base and other.note.startswith("said of ") and same_model(other.note.removeprefix("said of "), base.value)
+            ),
+            None,
+        )
         if made_of is not None:
-            yield CardFinding("TH103", "note", f"The base model {base.value} is itself a fine-tune, of {made_of.value}.", (_strongest(base), *made_of.evidence[:1]))
+            yield CardFinding(
+                "TH103", "note", f"The base model {base.value} is itself a fine-tune, of {made_of.value}.", (_strongest(base), *made_of.evidence[:1])
+            )
         elif root is not None:
             yield CardFinding("TH103", "note", f"The base model {base.value} is itself a fine-tune; at its root is {root}.", (_strongest(base),))
         elif word is not None:
-            yield CardFinding("TH103", "note", f"The base model {base.value} is itself a fine-tune, as the word \"{word}\" in its name says.", (_strongest(base),))
+            yield CardFinding(
+                "TH103", "note", f'The base model {base.value} is itself a fine-tune, as the word "{word}" in its name says.', (_strongest(base),)
+            )
 
 
 def _licence_of_base(record: ModelRecord, sheet: ModelSheet) -> Iterator[CardFinding]:
@@ -191,7 +240,12 @@ def _licence_of_base(record: ModelRecord, sheet: ModelSheet) -> Iterator[CardFin
         known = model_terms(base.value) or model_terms(known_root(base.value) or "")
         clash = clash_with_model(licence.value, known) if known else None
         if clash:
-            yield CardFinding("TH104", "warning", f"The model is given the licence {licence.value}; its base model {base.value} is under {clash}.", (licence.evidence[0], _strongest(base)))
+            yield CardFinding(
+                "TH104",
+                "warning",
+                f"The model is given the licence {licence.value}; its base model {base.value} is under {clash}.",
+                (licence.evidence[0], _strongest(base)),
+            )
             return
 
 
@@ -207,14 +261,21 @@ def _licence_of_data(record: ModelRecord, sheet: ModelSheet) -> Iterator[CardFin
             continue
         clash = clash_with_data(licence.value, terms)
         if clash:
-            yield CardFinding("TH105", "warning", f"The model is given the licence {licence.value}; its training data {data.value} are under {clash}.", (licence.evidence[0], data.evidence[0]))
+            yield CardFinding(
+                "TH105",
+                "warning",
+                f"The model is given the licence {licence.value}; its training data {data.value} are under {clash}.",
+                (licence.evidence[0], data.evidence[0]),
+            )
         elif terms.commercial == "outputs" and not noted:
             noted = True
-            yield CardFinding("TH105", "note", f"The training data {data.value} hold {terms.name}, which restrict the training of other models.", (data.evidence[0],))
+            yield CardFinding(
+                "TH105", "note", f"The training data {data.value} hold {terms.name}, which restrict the training of other models.", (data.evidence[0],)
+            )
 
 
 def _size_of_name(record: ModelRecord, sheet: ModelSheet) -> Iterator[CardFinding]:
-    """"7B" in the name against the parameters that were counted, or that config.json's shapes give."""
+    """ "7B" in the name against the parameters that were counted, or that config.json's shapes give."""
     claimed = _size(record.name)
     packed = sheet.kind.value in ("quantized", "adapter") or "quantization_config" in record.config or bool(record.gguf)
     if claimed is None or packed:
@@ -238,7 +299,9 @@ def _counted(record: ModelRecord) -> tuple[int | None, Evidence | None]:
         shapes = shapes_from_config(record.config, "config.json")
     except (ModelError, ValueError, TypeError, ArithmeticError):
         return None, None
-    return shapes.parameters, Evidence("config.json", f"hidden_size: {record.config['hidden_size']}, num_hidden_layers: {record.config['num_hidden_layers']}", "config.json")
+    return shapes.parameters, Evidence(
+        "config.json", f"hidden_size: {record.config['hidden_size']}, num_hidden_layers: {record.config['num_hidden_layers']}", "config.json"
+    )
 
 
 _LORA_KEYS = (("lora_r", "r"), ("lora_alpha", "lora_alpha"), ("lora_dropout", "lora_dropout"))
@@ -253,8 +316,12 @@ def _lora_settings(record: ModelRecord, sheet: ModelSheet) -> Iterator[CardFindi
             continue
         number = _number(said.value)
         if number is not None and abs(number - value) > 1e-9:
-            yield CardFinding("TH107", "warning", f"The card says {name} = {said.value}, and adapter_config.json {stored} = {value}.",
-                              (said.evidence[0], Evidence("adapter_config.json", f"{stored}: {value}", "adapter_config.json")))
+            yield CardFinding(
+                "TH107",
+                "warning",
+                f"The card says {name} = {said.value}, and adapter_config.json {stored} = {value}.",
+                (said.evidence[0], Evidence("adapter_config.json", f"{stored}: {value}", "adapter_config.json")),
+            )
 
 
 def _number(text: str) -> float | None:
@@ -264,12 +331,48 @@ def _number(text: str) -> float | None:
         return None
 
 
-_HEADS = (("ForSequenceClassification", ("text-classification", "zero-shot-classification", "text-ranking", "sentence-similarity")), ("ForTokenClassification", ("token-classification",)),
-          ("ForQuestionAnswering", ("question-answering", "document-question-answering")), ("ForMaskedLM", ("fill-mask", "feature-extraction", "sentence-similarity")),
-          ("ForCausalLM", ("text-generation", "conversational", "text2text-generation", "question-answering", "summarization", "translation", "image-text-to-text", "feature-extraction", "sentence-similarity",
-                           "table-question-answering", "text-to-speech", "automatic-speech-recognition", "any-to-any", "audio-text-to-text", "image-to-text", "visual-question-answering", "text-ranking", "reinforcement-learning",
-                           "video-text-to-text", "zero-shot-classification")))
-_CLASSIFIERS = frozenset({"text-classification", "token-classification", "fill-mask", "zero-shot-classification", "sentence-similarity", "question-answering", "image-classification"})
+_HEADS = (
+    ("ForSequenceClassification", ("text-classification", "zero-shot-classification", "text-ranking", "sentence-similarity")),
+    ("ForTokenClassification", ("token-classification",)),
+    ("ForQuestionAnswering", ("question-answering", "document-question-answering")),
+    ("ForMaskedLM", ("fill-mask", "feature-extraction", "sentence-similarity")),
+    (
+        "ForCausalLM",
+        (
+            "text-generation",
+            "conversational",
+            "text2text-generation",
+            "question-answering",
+            "summarization",
+            "translation",
+            "image-text-to-text",
+            "feature-extraction",
+            "sentence-similarity",
+            "table-question-answering",
+            "text-to-speech",
+            "automatic-speech-recognition",
+            "any-to-any",
+            "audio-text-to-text",
+            "image-to-text",
+            "visual-question-answering",
+            "text-ranking",
+            "reinforcement-learning",
+            "video-text-to-text",
+            "zero-shot-classification",
+        ),
+    ),
+)
+_CLASSIFIERS = frozenset(
+    {
+        "text-classification",
+        "token-classification",
+        "fill-mask",
+        "zero-shot-classification",
+        "sentence-similarity",
+        "question-answering",
+        "image-classification",
+    }
+)
 
 
 def _pipeline_tag(record: ModelRecord, sheet: ModelSheet) -> Iterator[CardFinding]:
@@ -284,8 +387,12 @@ def _pipeline_tag(record: ModelRecord, sheet: ModelSheet) -> Iterator[CardFindin
     architecture = str(architectures[0]) if isinstance(architectures, list) and architectures else ""
     allowed = next((tags for head, tags in _HEADS if architecture.endswith(head)), None)
     if allowed is not None and tag in _CLASSIFIERS | {"text-generation"} and tag not in allowed:
-        yield CardFinding("TH108", "warning", f"The pipeline tag is {tag}, and config.json's architecture {architecture} is for {allowed[0]}.",
-                          (said, Evidence("config.json", f"architectures: {architecture}", "config.json")))
+        yield CardFinding(
+            "TH108",
+            "warning",
+            f"The pipeline tag is {tag}, and config.json's architecture {architecture} is for {allowed[0]}.",
+            (said, Evidence("config.json", f"architectures: {architecture}", "config.json")),
+        )
         return
     chat = next((one for one in sheet.task.candidates if one.value in ("chat", "roleplay", "code-generation") and one.confidence >= 0.6), None)
     place = next((entry for entry in chat.evidence if entry.kind == "card text"), None) if chat else None
@@ -296,11 +403,15 @@ def _pipeline_tag(record: ModelRecord, sheet: ModelSheet) -> Iterator[CardFindin
 def _local_path(record: ModelRecord, sheet: ModelSheet) -> Iterator[CardFinding]:
     """A base model that is a folder on the maker's disk."""
     for one in sheet.base_model.candidates:
-        named = model_name(one.value)
         place = next((entry for entry in one.evidence if entry.kind in ("card metadata", "adapter_config.json")), None)
-        if named is not None and named.is_path and place is not None:
-            yield CardFinding("TH109", "warning" if place.kind == "card metadata" else "note",
-                              f"{_names(place)} {one.value} as the base model: a place on somebody's disk, which tells no one which model it is.", (place,))
+        if PATH_NOTE in one.note and place is not None:
+            path = one.note.rpartition(": ")[2] if ": " in one.note else one.value
+            yield CardFinding(
+                "TH109",
+                "warning" if place.kind == "card metadata" else "note",
+                f"{_names(place)} {path} as the base model: a place on somebody's disk, which tells no one which model it is.",
+                (place,),
+            )
 
 
 def _card_of_another(record: ModelRecord, sheet: ModelSheet) -> Iterator[CardFinding]:
@@ -312,18 +423,32 @@ def _card_of_another(record: ModelRecord, sheet: ModelSheet) -> Iterator[CardFin
         return
     for base in sheet.base_model.stated:
         if key(title.plain) == key(base.value) != key(record.name):
-            yield CardFinding("TH110", "warning", f"The card's title is {title.plain}, the base model, and not {record.name}: it may be a copy of that model's card.",
-                              (Evidence("card text", title.text, record.card.file, title.line), _strongest(base)))
+            yield CardFinding(
+                "TH110",
+                "warning",
+                f"The card's title is {title.plain}, the base model, and not {record.name}: it may be a copy of that model's card.",
+                (Evidence("card text", title.text, record.card.file, title.line), _strongest(base)),
+            )
 
 
 def _relation(record: ModelRecord, sheet: ModelSheet) -> Iterator[CardFinding]:
     """base_model_relation against an adapter's files."""
     for value, path in record.card.strings("base_model_relation"):
-        if value.lower() in ("finetune", "merge") and record.adapter.get("peft_type") and not any(name.endswith(("model.safetensors", "pytorch_model.bin")) and "adapter" not in name for name in record.files):
+        if (
+            value.lower() in ("finetune", "merge")
+            and record.adapter.get("peft_type")
+            and not any(name.endswith(("model.safetensors", "pytorch_model.bin")) and "adapter" not in name for name in record.files)
+        ):
             line = record.card.line(*path)
-            yield CardFinding("TH111", "warning", f"The metadata call it a {value.lower()} of its base model, and adapter_config.json makes it an adapter.",
-                              (Evidence("card metadata", record.card.quote(line), record.card.file, line),
-                               Evidence("adapter_config.json", f"peft_type: {record.adapter['peft_type']}", "adapter_config.json")))
+            yield CardFinding(
+                "TH111",
+                "warning",
+                f"The metadata call it a {value.lower()} of its base model, and adapter_config.json makes it an adapter.",
+                (
+                    Evidence("card metadata", record.card.quote(line), record.card.file, line),
+                    Evidence("adapter_config.json", f"peft_type: {record.adapter['peft_type']}", "adapter_config.json"),
+                ),
+            )
 
 
 def _two_licences(record: ModelRecord, sheet: ModelSheet) -> Iterator[CardFinding]:
@@ -340,4 +465,17 @@ def _two_licences(record: ModelRecord, sheet: ModelSheet) -> Iterator[CardFindin
     yield CardFinding("TH112", "warning", f"The card's metadata give the licence {meta.value}, its text {text.value}.", places)
 
 
-_CHECKS: tuple[Any, ...] = (_base_models, _architecture, _tuned_base, _licence_of_base, _licence_of_data, _size_of_name, _lora_settings, _pipeline_tag, _local_path, _card_of_another, _relation, _two_licences)
+_CHECKS: tuple[Any, ...] = (
+    _base_models,
+    _architecture,
+    _tuned_base,
+    _licence_of_base,
+    _licence_of_data,
+    _size_of_name,
+    _lora_settings,
+    _pipeline_tag,
+    _local_path,
+    _card_of_another,
+    _relation,
+    _two_licences,
+)

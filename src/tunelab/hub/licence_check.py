@@ -9,8 +9,31 @@ from importlib import resources
 
 from tunelab.facts.licences import known_licence
 
-PERMISSIVE = frozenset({"apache-2.0", "mit", "bsd", "bsd-2-clause", "bsd-3-clause", "bsd-3-clause-clear", "cc-by-4.0", "cc-by-3.0", "cc-by-2.0", "cc0-1.0", "unlicense", "wtfpl", "isc", "afl-3.0", "zlib",
-                        "artistic-2.0", "ecl-2.0", "postgresql", "ncsa", "pddl", "0bsd"})
+PERMISSIVE = frozenset(
+    {
+        "apache-2.0",
+        "mit",
+        "bsd",
+        "bsd-2-clause",
+        "bsd-3-clause",
+        "bsd-3-clause-clear",
+        "cc-by-4.0",
+        "cc-by-3.0",
+        "cc-by-2.0",
+        "cc0-1.0",
+        "unlicense",
+        "wtfpl",
+        "isc",
+        "afl-3.0",
+        "zlib",
+        "artistic-2.0",
+        "ecl-2.0",
+        "postgresql",
+        "ncsa",
+        "pddl",
+        "0bsd",
+    }
+)
 """Hub ids of licences that allow any use and ask for little more than a notice."""
 _NON_COMMERCIAL = re.compile(r"(?:\A|-)nc(?:-|\Z)|non-?commercial|research|mrl|mnpl", re.IGNORECASE)
 _UNKNOWN = frozenset({"other", "unknown", "", "none"})
@@ -56,7 +79,14 @@ def clash_with_model(licence: str, terms: Terms) -> str | None:
         return f"{terms.name}, whose terms go on to what is made from it" if terms.commercial != "no" else f"{terms.name}, which allows no commercial use"
     if terms.commercial == "no" and not is_non_commercial(said):
         return f"{terms.name}, which allows no commercial use"
-    if said.startswith("llama") and terms.licence.startswith("llama") or said == "gemma" and terms.licence.startswith("llama") or said.startswith("llama") and terms.licence == "gemma":
+    if (
+        (said.startswith("llama")
+        and terms.licence.startswith("llama"))
+        or (said == "gemma"
+        and terms.licence.startswith("llama"))
+        or (said.startswith("llama")
+        and terms.licence == "gemma")
+    ):
         return terms.name
     return None
 

@@ -13,13 +13,21 @@ _OPEN, _CLOSE, _SOFT_MARK = "\ue000", "\ue001", "\x1f"
 _WORDS = {name: frozenset(text.split()) for name, text in table("mention_words.toml").items()}
 _STOPS, _GOES_ON, _BEFORE, _COMMON, _LINKING = (_WORDS[name] for name in ("stops", "goes_on", "before", "common", "linking"))
 _SOFT = re.compile(r"(?<! )(?<!\\)\n(?!\s*(?:[-*+|#>•\n]|<br|\d+[.)]|[A-Z][\w ()/-]{1,40}:))")
-_LINK = re.compile(r"!?\[([^\[\]]{0,300})\]\(\s*<?([^\s()<>]{0,500})>?[^()]{0,200}\)|<a\s[^<>]{0,400}?href\s*=\s*[\"']?([^\"'\s<>]{1,500})[\"']?[^<>]{0,200}>([^<]{0,300})</a>|"
-                   r"(https?://[^\s<>()\"'`|\ue000]{4,500})|(?<![a-z0-9_/.@:~-])([a-z0-9][a-z0-9_.-]{0,60}/[a-z0-9][a-z0-9_.-]{1,95})(?![a-z0-9_/-])", re.IGNORECASE)
+_LINK = re.compile(
+    r"!?\[([^\[\]]{0,300})\]\(\s*<?([^\s()<>]{0,500})>?[^()]{0,200}\)|<a\s[^<>]{0,400}?href\s*=\s*[\"']?([^\"'\s<>]{1,500})[\"']?[^<>]{0,200}>([^<]{0,300})</a>|"
+    r"(https?://[^\s<>()\"'`|\ue000]{4,500})|(?<![a-z0-9_/.@:~-])([a-z0-9][a-z0-9_.-]{0,60}/[a-z0-9][a-z0-9_.-]{1,95})(?![a-z0-9_/-])",
+    re.IGNORECASE,
+)
 _TOKEN = re.compile(r"\ue000(\d+)\ue001|[A-Za-z0-9\u00c0-\u024f][A-Za-z0-9\u00c0-\u024f._+/'’-]*|\.{0,2}/[\w./-]+|[^\x00-\x7f\ue000]+|\S|\n")
 _BREAK = re.compile(r"<br\s{0,3}/?>", re.IGNORECASE)
 _EMPHASIS = re.compile(r"(?<![\w*])[*_](?=[^\s*_])|(?<=[^\s*_])[*_](?![\w*])")
-_DATA_AFTER = re.compile(r"\s?[–—-]based|[\s\"'”)]{0,3}(?:(?:instruction|chat|training|conversation|style|format|generated|based|like|synthetic)[\s-]){0,2}(?:data|dataset|datasets|corpus|corpora|samples|outputs|conversations|"
-                         r"generations?|completions|responses|prompt|prompts|template|format|tokenizer|license|licence|community license|paper|blog|benchmark|leaderboard|embeddings?|数据|データ|の?形式)(?![\w-])", re.IGNORECASE)
+_DATA_AFTER = re.compile(
+    r"\s?[–—-]based|[\s\"'”)]{0,3}(?:(?:instruction|chat|training|conversation|style|format|generated|based|like|synthetic)[\s-]){0,2}"
+    r"(?:data|dataset|datasets|corpus|corpora|samples|outputs|conversations|"
+    r"generations?|completions|responses|prompt|prompts|template|format|tokenizer|license|licence|community license|paper|blog|"
+    r"benchmark|leaderboard|embeddings?|数据|データ|の?形式)(?![\w-])",
+    re.IGNORECASE,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,17 +90,23 @@ def flat(text: str, *, wrapped: bool = True) -> FlatText:
                 return bare
             sources.append(name)
             ids.append(said.value)
-            return f"{_OPEN}{len(ids) - 1}{_CLOSE}{bare[len(name):]}"
+            return f"{_OPEN}{len(ids) - 1}{_CLOSE}{bare[len(name) :]}"
         where, words = (address or href or url or ""), (label if label is not None else label2) or ""
         one = id_of_address(where)
         inside = model_name(words.strip())
-        if one is None and inside is not None and inside.is_id and "/" in words and not where.partition("://")[2].startswith(("huggingface.co/datasets", "huggingface.co/spaces")):
+        if (
+            one is None
+            and inside is not None
+            and inside.is_id
+            and "/" in words
+            and not where.partition("://")[2].startswith(("huggingface.co/datasets", "huggingface.co/spaces"))
+        ):
             one = inside.value
         if one is None and "/datasets/" not in where and "/spaces/" not in where and (words or not url):
             return words
         sources.append(found.group())
         ids.append(one or "")
-        tail = where[len(where.rstrip(".,;:")):] if url else ""
+        tail = where[len(where.rstrip(".,;:")) :] if url else ""
         return f"{_OPEN}{len(ids) - 1}{_CLOSE}{tail}"
 
     return _finished(_LINK.sub(mark, text), tuple(sources), tuple(ids))
@@ -127,7 +141,13 @@ def mentions_after(text: FlatText, start: int, *, strong: bool = True, many: boo
         if one is not None and strong and other is None and one.value and not _DATA_AFTER.match(text.text, one.end):
             other = one
         lower = word.lower()
-        if (lower in _STOPS and not (many and lower in ("and", "or"))) or word in ";!?|" or (word == "\n" and not many and index > 0) or (word == ":" and index > 0) or len(word) > 40:
+        if (
+            (lower in _STOPS and not (many and lower in ("and", "or")))
+            or word in ";!?|"
+            or (word == "\n" and not many and index > 0)
+            or (word == ":" and index > 0)
+            or len(word) > 40
+        ):
             break
         if word in "(" and found == [] and index > 1 and not many:
             break
@@ -159,8 +179,6 @@ def mention_before(text: FlatText, end: int, *, reach: int = 120, gap: int = 5) 
     return last if all(word in _LINKING for word in between) else None
 
 
-
-
 def _mention_at(text: FlatText, tokens: list[re.Match[str]], index: int) -> tuple[Mention | None, int]:
     """(the mention that begins with this token, index of the token behind it)."""
     token = tokens[index]
@@ -189,8 +207,12 @@ def _named_at(text: FlatText, tokens: list[re.Match[str]], index: int) -> tuple[
         sure = _is_family(lower, tokens, index)
         if not sure and not _looks_named(tokens[index].group().rstrip(".,")):
             return None, index + 1
-    while after < len(tokens) and not tokens[after - 1].group().endswith((".", "'s", "’s")) and _adjacent(text, tokens, after - 1) \
-            and _goes_on(tokens, after):
+    while (
+        after < len(tokens)
+        and not tokens[after - 1].group().endswith((".", "'s", "’s"))
+        and _adjacent(text, tokens, after - 1)
+        and _goes_on(tokens, after)
+    ):
         end, after = after, after + 1
     start, stop = tokens[first].start(), tokens[end].end()
     value = text.text[start:stop].rstrip(".,'’-+/")
@@ -229,5 +251,6 @@ def _looks_named(word: str) -> bool:
     if model_name(word) is None or word.lower() in _COMMON or len(word) < 2 or not word[0].isalnum():
         return False
     capitals = sum(letter.isupper() for letter in word)
-    return ((capitals > 0 and (any(letter.isdigit() for letter in word) or "-" in word or (word[0].isupper() and capitals >= 2) or word[0].isupper()))
-            or ("-" in word and any(letter.isdigit() for letter in word) and word[0].isalpha()))
+    return (capitals > 0 and (any(letter.isdigit() for letter in word) or "-" in word or (word[0].isupper() and capitals >= 2) or word[0].isupper())) or (
+        "-" in word and any(letter.isdigit() for letter in word) and word[0].isalpha()
+    )

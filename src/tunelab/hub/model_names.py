@@ -11,21 +11,108 @@ from urllib.parse import unquote
 MAX_NAME = 120
 """Characters beyond which a text is no model's name."""
 _ID = re.compile(r"[A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9][\w.-]{0,95}\Z", re.ASCII)
-_HOSTS = re.compile(r"(?:https?://)?(?:www\.)?(huggingface\.co|hf\.co|hf-mirror\.com|(?:www\.)?modelscope\.cn|modelscope\.ai)(?:/models)?/([^\s?#]+)", re.IGNORECASE)
-_NOT_MODELS = frozenset({"datasets", "spaces", "papers", "collections", "docs", "blog", "models", "join", "login", "organizations", "settings", "api", "posts",
-                         "learn", "tasks", "pricing", "front", "inference-endpoints", "chat", "new"})
+_HOSTS = re.compile(
+    r"(?:https?://)?(?:www\.)?(huggingface\.co|hf\.co|hf-mirror\.com|(?:www\.)?modelscope\.cn|modelscope\.ai)(?:/models)?/([^\s?#]+)", re.IGNORECASE
+)
+_NOT_MODELS = frozenset(
+    {
+        "datasets",
+        "spaces",
+        "papers",
+        "collections",
+        "docs",
+        "blog",
+        "models",
+        "join",
+        "login",
+        "organizations",
+        "settings",
+        "api",
+        "posts",
+        "learn",
+        "tasks",
+        "pricing",
+        "front",
+        "inference-endpoints",
+        "chat",
+        "new",
+    }
+)
 _LEGACY = re.compile(r"(?:bert|gpt2|t5|roberta|distil|xlm|xlnet|albert|camembert|openai-gpt|transfo|ctrl)[\w.-]*\Z")  # ids without an owner
-_PATH = re.compile(r"(?:[./~\\]|[A-Za-z]:[\\/]|/)|.*(?:\\|//)|(?:models?|out(?:put)?s?|checkpoints?|results?|runs?|tmp|home|workspace|content|data|saves?|root|mnt|"
-                   r"local|cache|trained|ckpts?|weights|output[_-]?dir|gemma_ckpt|drive|kaggle)/", re.IGNORECASE)
-_NOTHING = frozenset({"", "none", "n/a", "na", "null", "unknown", "false", "true", "base", "model", "custom", "not applicable", "tbd", "todo", "-", "no", "yes", "other",
-                      "more information needed", "[more information needed]", "scratch", "from scratch", "{{ base_model }}", "your_base_model", "base_model"})
+_PATH = re.compile(
+    r"(?:[./~\\]|[A-Za-z]:[\\/]|/)|.*(?:\\|//)|(?:models?|out(?:put)?s?|checkpoints?|results?|runs?|tmp|home|workspace|content|data|saves?|root|mnt|"
+    r"local|cache|trained|ckpts?|weights|output[_-]?dir|gemma_ckpt|drive|kaggle)/",
+    re.IGNORECASE,
+)
+_NOTHING = frozenset(
+    {
+        "",
+        "none",
+        "n/a",
+        "na",
+        "null",
+        "unknown",
+        "false",
+        "true",
+        "base",
+        "model",
+        "custom",
+        "not applicable",
+        "tbd",
+        "todo",
+        "-",
+        "no",
+        "yes",
+        "other",
+        "more information needed",
+        "[more information needed]",
+        "scratch",
+        "from scratch",
+        "{{ base_model }}",
+        "your_base_model",
+        "base_model",
+    }
+)
 _REMARK = re.compile(r"(?<=[\w.])\s+[(\[#—–].*\Z", re.DOTALL)  # what somebody adds behind a name: "org/name (at commit x)"
 _BLANK = re.compile(r"[\[\]<>|\n]|\{\{|\}\}|\[more|<!--|\$\{|placeholder|path[/_]to|\byour[-_ /]|\binsert\b|\bxxx+\b|\btodo\b", re.IGNORECASE)
 # What tells how a model was packed or by whom it was copied, not which model it is.
-_PACKING = frozenset({"hf", "meta", "bnb", "4bit", "8bit", "unsloth", "gguf", "ggml", "gptq", "awq", "exl2", "fp16", "bf16", "fp8", "int4", "int8", "model", "the", "mlx", "sharded",
-                      "dynamic", "bit", "onnx", "i1", "safetensors", "weights", "quantized", "qat", "ungated"})
+_PACKING = frozenset(
+    {
+        "hf",
+        "meta",
+        "bnb",
+        "4bit",
+        "8bit",
+        "unsloth",
+        "gguf",
+        "ggml",
+        "gptq",
+        "awq",
+        "exl2",
+        "fp16",
+        "bf16",
+        "fp8",
+        "int4",
+        "int8",
+        "model",
+        "the",
+        "mlx",
+        "sharded",
+        "dynamic",
+        "bit",
+        "onnx",
+        "i1",
+        "safetensors",
+        "weights",
+        "quantized",
+        "qat",
+        "ungated",
+    }
+)
 _WORDS = re.compile(r"\d+(?:\.\d+)*[a-z]*\d*|[a-z]+|[^\W\d_a-z]+")
-_TUNED_WORDS = re.compile(r"(?:\A|[-_. ])(instruct|instruction|chat|it|sft|dpo|rlhf|orpo|assistant|finetuned?|tuned|alpaca|thinking)(?=[-_. ]|\Z)", re.IGNORECASE)
+_TUNED_WORDS = re.compile(
+    r"(?:\A|[-_. ])(instruct|instruction|chat|it|sft|dpo|rlhf|orpo|assistant|finetuned?|tuned|alpaca|thinking)(?=[-_. ]|\Z)", re.IGNORECASE
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,8 +129,7 @@ def model_name(text: object) -> ModelName | None:
     if not isinstance(text, str):
         return None
     written = _REMARK.sub("", text.strip().strip("\"'`<>*").strip())
-    if written.casefold() in _NOTHING or len(written) > 4 * MAX_NAME or _BLANK.search(written) \
-            or not re.search(r"[^\W\d_]", written):
+    if written.casefold() in _NOTHING or len(written) > 4 * MAX_NAME or _BLANK.search(written) or not re.search(r"[^\W\d_]", written):
         return None
     if "://" in written or _HOSTS.match(written):
         found = id_of_address(written)
@@ -172,8 +258,11 @@ def families() -> tuple[frozenset[str], frozenset[str]]:
 
 
 # Tools, measures and services that have a family's word in their names.
-_NO_MODELS = re.compile(r"llama[-_ .]?(?:factory|cpp|index|board|recipes|guard)|bert[-_ ]?(?:opic|score|viz)|gpt[-_ ]?(?:3\.5|4|5|4o|o\d)|chat[-_ ]?gpt|gpt[-_ ]?teacher|gpt4all-j-prompt|"
-                        r"h2o[-_ ]llm|mistral[-_ ](?:common|inference|ai)\Z|text-davinci|claude|gemini")
+_NO_MODELS = re.compile(
+    r"llama[-_ .]?(?:factory|cpp|index|board|recipes|guard)|bert[-_ ]?(?:opic|score|viz)|gpt[-_ ]?(?:3\.5|4|5|4o|o\d)|"
+    r"chat[-_ ]?gpt|gpt[-_ ]?teacher|gpt4all-j-prompt|"
+    r"h2o[-_ ]llm|mistral[-_ ](?:common|inference|ai)\Z|text-davinci|claude|gemini"
+)
 _SIZE = re.compile(r"(?<![a-z\d.])\d+(?:\.\d+)?(?:x\d+(?:\.\d+)?)? ?[bm](?![a-z\d])", re.IGNORECASE)
 
 

@@ -12,13 +12,25 @@ from tunelab.hub.model_names import ModelName, model_name
 
 _MERGE = re.compile(r"\b(?:merge_method|merge_mode|gate_mode):|^[ \t]*slices[ \t]*:|^[ \t]*-[ \t]*(?:source_model|sources)[ \t]*:", re.MULTILINE)
 _METHOD = re.compile(r"\bmerge_method[ \t]*:[ \t]*([\w-]{1,40})")
-_PARENT = re.compile(r"""(?:\A|[\s-])(model|source_model|base_model|model_path)[ \t]*:[ \t]*(?:"([^"\n]{1,300})"|'([^'\n]{1,300})'|([A-Za-z]:[\\/][^\n#]{1,300}|[^\s"'#]{1,200}))""")
-_SETTING = re.compile(r"""^[ \t]*(?:-{0,2})(base_model|base_model_id|base_model_name|base_model_name_or_path|model_name_or_path|base_model_path|pretrained_model_name_or_path|BASE_MODEL|BASE|base_id|BASE_MODEL_ID|peft_base)"""
-                      r"""[ \t]*[:=]?[ \t]*[fr]?["']?([A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9][\w.-]{0,95}|[a-z][\w.-]{2,60})["']?[ \t\\,]*(?:#.{0,200})?$""")
-_LOADED = re.compile(r"""\b(?:Auto\w*|\w*(?:Model|ForCausalLM|LMHeadModel|Classification|Generation|LanguageModel|ForConditionalGeneration|Pipeline))\.from_pretrained\(\s*(?:model_name\s*=\s*|model\s*=\s*|model_id\s*=\s*|"""
-                     r"""pretrained_model_name_or_path\s*=\s*)?(?:["']([^"'\s]{2,200})["']|([A-Za-z_]\w{0,60})\b)|\bLLM\(\s*(?:model\s*=\s*)?["']([^"'\s]{2,200})["']|--(?:model|base[-_]model)[ =]+["']?([\w.-]+/[\w.-]+)""")
+_PARENT = re.compile(
+    r"""(?:\A|[\s-])(model|source_model|base_model|model_path)[ \t]*:[ \t]*"""
+    r"""(?:"([^"\n]{1,300})"|'([^'\n]{1,300})'|([A-Za-z]:[\\/][^\n#]{1,300}|[^\s"'#]{1,200}))"""
+)
+_SETTING = re.compile(
+    r"""^[ \t]*(?:-{0,2})(base_model|base_model_id|base_model_name|base_model_name_or_path|"""
+    r"""model_name_or_path|base_model_path|pretrained_model_name_or_path|BASE_MODEL|BASE|base_id|BASE_MODEL_ID|peft_base)"""
+    r"""[ \t]*[:=]?[ \t]*[fr]?["']?([A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9][\w.-]{0,95}|[a-z][\w.-]{2,60})["']?[ \t\\,]*(?:#.{0,200})?$"""
+)
+_LOADED = re.compile(
+    r"""\b(?:Auto\w*|\w*(?:Model|ForCausalLM|LMHeadModel|Classification|Generation|LanguageModel|"""
+    r"""ForConditionalGeneration|Pipeline))\.from_pretrained\(\s*(?:model_name\s*=\s*|model\s*=\s*|model_id\s*=\s*|"""
+    r"""pretrained_model_name_or_path\s*=\s*)?(?:["']([^"'\s]{2,200})["']|([A-Za-z_]\w{0,60})\b)|"""
+    r"""\bLLM\(\s*(?:model\s*=\s*)?["']([^"'\s]{2,200})["']|--(?:model|base[-_]model)[ =]+["']?([\w.-]+/[\w.-]+)"""
+)
 _ASSIGNED = re.compile(r"""^[ \t]*([A-Za-z_]\w{0,60})\s*=\s*[fr]?["']([^"'\s]{2,200})["']""", re.MULTILINE)
-_ADAPTER_CODE = re.compile(r"\bPeft(?:Model\w*|Config)\b|\.load_adapter\(|\bload_lora_weights\b|\bLoRARequest\b|\benable_lora\b|--lora-modules|--enable-lora|--adapter-path|--lora\b")
+_ADAPTER_CODE = re.compile(
+    r"\bPeft(?:Model\w*|Config)\b|\.load_adapter\(|\bload_lora_weights\b|\bLoRARequest\b|\benable_lora\b|--lora-modules|--enable-lora|--adapter-path|--lora\b"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +75,12 @@ def _recipe(card: Card, block: Block) -> Recipe:
 def settings(card: Card) -> Iterator[tuple[ModelName, str, Evidence]]:
     """(name, key, place) of a training config or script that names the model which it trains, merge recipes aside."""
     for block in card.blocks:
-        if block.kind != "fence" or len(block.text) > 40_000 or not re.search("base|model_name_or_path", block.text, re.IGNORECASE) or _MERGE.search(block.text):
+        if (
+            block.kind != "fence"
+            or len(block.text) > 40_000
+            or not re.search("base|model_name_or_path", block.text, re.IGNORECASE)
+            or _MERGE.search(block.text)
+        ):
             continue
         for line, text in _numbered(block):
             found = _SETTING.match(text) if len(text) < 500 else None

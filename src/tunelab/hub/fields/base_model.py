@@ -16,7 +16,7 @@ from tunelab.hub.record import ModelRecord
 
 _HINT = 0.45
 _CODE_NOTE = "the card's code names it"
-_PATH_NOTE = "a place on the maker's disk"
+PATH_NOTE = "a place on the maker's disk"
 _NO_NAMES = re.compile(r"(?:gpt|chatgpt|claude|gemini)[-_ ]?[345o]|chatgpt", re.IGNORECASE)
 
 
@@ -43,8 +43,22 @@ def read_base_model(record: ModelRecord, kind: Answer, axolotl: AxolotlConfig | 
 
 def _metadata(record: ModelRecord) -> Iterator[Candidate]:
     card = record.card
-    for field, confidence in (("base_model", 0.96), ("base_models", 0.9), ("basemodel", 0.85), ("base-model", 0.85), ("finetuned_from", 0.85), ("finetuned_from_model", 0.85), ("parent_model", 0.85), ("base_model_name_or_path", 0.85),
-                              ("model_link", 0.8), ("original_model", 0.85), ("source_model", 0.85), ("quantized_from", 0.9), ("converted_from", 0.9), ("base", 0.6)):
+    for field, confidence in (
+        ("base_model", 0.96),
+        ("base_models", 0.9),
+        ("basemodel", 0.85),
+        ("base-model", 0.85),
+        ("finetuned_from", 0.85),
+        ("finetuned_from_model", 0.85),
+        ("parent_model", 0.85),
+        ("base_model_name_or_path", 0.85),
+        ("model_link", 0.8),
+        ("original_model", 0.85),
+        ("source_model", 0.85),
+        ("quantized_from", 0.9),
+        ("converted_from", 0.9),
+        ("base", 0.6),
+    ):
         for value, path in (*card.strings(field), *_inside(card.front.get(field), field)):
             line = card.line(*path) or card.line(field)
             yield from _formal(value, confidence, Evidence("card metadata", card.quote(line), card.file, line), record)
@@ -79,7 +93,7 @@ def _formal(value: str, confidence: float, evidence: Evidence, record: ModelReco
 def _placed(path: str, evidence: Evidence) -> Candidate:
     """A place on somebody's disk: what its last part says, when that is a model's name; else a hint that something was named."""
     name = name_of_path(path)
-    return Candidate(name, 0.55, (evidence,), f"by the name of {_PATH_NOTE}: {path}") if name else Candidate(path, 0.3, (evidence,), _PATH_NOTE)
+    return Candidate(name, 0.55, (evidence,), f"by the name of {PATH_NOTE}: {path}") if name else Candidate(path, 0.3, (evidence,), PATH_NOTE)
 
 
 def _adapter(record: ModelRecord) -> Iterator[Candidate]:
@@ -170,7 +184,15 @@ _OF_COPIES = frozenset({"with weights", "version", "quant of", "converted", "was
 def _likeness(name: str, own: frozenset[str]) -> int:
     """Letters of a name that one of the model's own names shares with it: the longest of its words' runs."""
     parts = words(name)
-    return max((len("".join(parts[start:end])) for start in range(len(parts)) for end in range(start + 1, len(parts) + 1) if any("".join(parts[start:end]) in one for one in own)), default=0)
+    return max(
+        (
+            len("".join(parts[start:end]))
+            for start in range(len(parts))
+            for end in range(start + 1, len(parts) + 1)
+            if any("".join(parts[start:end]) in one for one in own)
+        ),
+        default=0,
+    )
 
 
 def _of_copy(claims: list[Claim], formal: list[Candidate], own: frozenset[str]) -> list[Candidate]:
@@ -178,8 +200,12 @@ def _of_copy(claims: list[Claim], formal: list[Candidate], own: frozenset[str]) 
     packed = next((one for one in claims if one.cue in _OF_COPIES and one.is_id and one.confidence >= 0.8), None)
     if packed is None or any(same_model(one.value, packed.value) or _likeness(one.value, own) > _likeness(packed.value, own) for one in formal):
         return formal
-    return [replace(one, confidence=min(one.confidence, _HINT), note=f"the metadata name it; the card says that {packed.value} was converted") if one.evidence[0].kind == "card metadata" else one
-            for one in formal]
+    return [
+        replace(one, confidence=min(one.confidence, _HINT), note=f"the metadata name it; the card says that {packed.value} was converted")
+        if one.evidence[0].kind == "card metadata"
+        else one
+        for one in formal
+    ]
 
 
 def _candidate(claim: Claim) -> Candidate:
@@ -224,7 +250,14 @@ def _linked(record: ModelRecord, own: frozenset[str]) -> list[Candidate]:
         for _, address in links(block.text) if "/" in block.text and block.kind != "fence" else ():
             name = id_of_address(address)
             if name is not None and not _is_own(name, own) and len("".join(words(name))) > 3 and any("".join(words(name)) in one for one in own):
-                return [Candidate(name, 0.58, (Evidence("card text", record.card.quote(block.line), record.card.file, block.line),), "linked to, and of the same name")]
+                return [
+                    Candidate(
+                        name,
+                        0.58,
+                        (Evidence("card text", record.card.quote(block.line), record.card.file, block.line),),
+                        "linked to, and of the same name",
+                    )
+                ]
     return []
 
 

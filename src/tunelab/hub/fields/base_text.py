@@ -59,7 +59,11 @@ _TUNED = pieces(_TABLE["tuned"])
 _CUES = tuple(_cues(_TABLE["cue"]))
 _LABEL = pieces(_TABLE["label"])
 _PATTERNS = {name: re.compile(pieces(parts), re.IGNORECASE) for name, parts in _TABLE["patterns"].items()}
-_LABELLED = re.compile(rf"[^\w\ue000]{{0,10}}(?:\d[.)] )?(?:训练|使用的?|所用)?{_LABEL}\s{{0,3}}(?:\[[^\[\]]{{0,80}}\]\s{{0,3}})?(?:\([^()]{{0,60}}\)\s{{0,3}})?[^\S\n]{{0,3}}(?:(?::|：|=|\||–|—|->|→| - )[\s:|*]{{0,6}}(?=\S)|\s(?=\ue000))", re.IGNORECASE)
+_LABELLED = re.compile(
+    rf"[^\w\ue000]{{0,10}}(?:\d[.)] )?(?:训练|使用的?|所用)?{_LABEL}\s{{0,3}}(?:\[[^\[\]]{{0,80}}\]\s{{0,3}})?(?:\([^()]{{0,60}}\)\s{{0,3}})?"
+    rf"[^\S\n]{{0,3}}(?:(?::|：|=|\||–|—|->|→| - )[\s:|*]{{0,6}}(?=\S)|\s(?=\ue000))",
+    re.IGNORECASE,
+)
 _OF_COPY = re.compile(r"\W{0,10}(?:original|source|quanti[sz]ed from|converted from|parent)", re.IGNORECASE)
 _LABEL_ONLY = re.compile(rf"\W{{0,6}}{_LABEL}\W{{0,4}}\Z", re.IGNORECASE)
 _LABEL_STEMS = stems(_TABLE["label_stems"])
@@ -161,9 +165,16 @@ def _of_sentence(card: Card, block: Block, text: FlatText, cue: _Cue, begin: int
 
 
 def _is_trained_on(text: FlatText, one: Mention) -> bool:
-    """"Trained on" is said of data, unless what follows is plainly a model."""
+    """ "Trained on" is said of data, unless what follows is plainly a model."""
     after = text.text[one.end : one.end + 30].lower()
-    return one.sure and (re.match(r"\)?,? (?:base )?(?:model|llm|as (?:the|a) base|with|using|via)\b", after) is not None or bool(one.is_id and is_model_like(one.value))) and re.search(r"instruct-\d+k", one.value.lower()) is None
+    return (
+        one.sure
+        and (
+            re.match(r"\)?,? (?:base )?(?:model|llm|as (?:the|a) base|with|using|via)\b", after) is not None
+            or bool(one.is_id and is_model_like(one.value))
+        )
+        and re.search(r"instruct-\d+k", one.value.lower()) is None
+    )
 
 
 def _claim(card: Card, block: Block, text: FlatText, cue: _Cue, found: re.Match[str], one: Mention, confidence: float, begin: int, stop: int) -> Claim:
@@ -187,8 +198,15 @@ def _claim(card: Card, block: Block, text: FlatText, cue: _Cue, found: re.Match[
         clause = _RELATIVE.search(ahead)
         relative = bool(about and clause and re.search("itself|in turn|originally", clause.group(), re.IGNORECASE))
     quote_from = max(begin, min(found.start(), one.start) - 120)
-    return Claim(one.value, round(confidence, 3), _evidence(card, block, text, quote_from, max(found.end(), one.end), min(stop, max(found.end(), one.end) + 60)),
-                 about, relative, one.is_id, cue.name)
+    return Claim(
+        one.value,
+        round(confidence, 3),
+        _evidence(card, block, text, quote_from, max(found.end(), one.end), min(stop, max(found.end(), one.end) + 60)),
+        about,
+        relative,
+        one.is_id,
+        cue.name,
+    )
 
 
 def _evidence(card: Card, block: Block, text: FlatText, start: int, needed: int, stop: int) -> Evidence:
@@ -202,13 +220,16 @@ def _evidence(card: Card, block: Block, text: FlatText, start: int, needed: int,
 
 
 def _labelled_lines(card: Card, block: Block, text: FlatText, merged: bool) -> Iterator[Claim]:
-    """"Base model: X", one line of a list or paragraph at a time."""
+    """ "Base model: X", one line of a list or paragraph at a time."""
     begin = 0
     for line in text.text.split("\n"):
         found = _LABELLED.match(line) if len(line) < 1_000 else None
         if found:
             of_copy = _OF_COPY.match(line) is not None
-            yield from (replace(one, cue="label of copy") if of_copy else one for one in _valued(card, block, text, begin, begin + found.end(), begin + len(line), merged))
+            yield from (
+                replace(one, cue="label of copy") if of_copy else one
+                for one in _valued(card, block, text, begin, begin + found.end(), begin + len(line), merged)
+            )
         begin += len(line) + 1
 
 

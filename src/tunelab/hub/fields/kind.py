@@ -14,13 +14,28 @@ from tunelab.hub.record import ModelRecord
 from tunelab.hub.tables import pieces, stems, table
 
 FINETUNE, ADAPTER, MERGE, QUANTIZED, BASE = "finetune", "adapter", "merge", "quantized", "base"
-_RELATIONS = {"finetune": FINETUNE, "finetuned": FINETUNE, "fine-tune": FINETUNE, "fine-tuned": FINETUNE, "adapter": ADAPTER, "lora": ADAPTER, "merge": MERGE, "quantized": QUANTIZED, "quantised": QUANTIZED,
-              "quantization": QUANTIZED}
+_RELATIONS = {
+    "finetune": FINETUNE,
+    "finetuned": FINETUNE,
+    "fine-tune": FINETUNE,
+    "fine-tuned": FINETUNE,
+    "adapter": ADAPTER,
+    "lora": ADAPTER,
+    "merge": MERGE,
+    "quantized": QUANTIZED,
+    "quantised": QUANTIZED,
+    "quantization": QUANTIZED,
+}
 _QUANT_FILES = re.compile(r"\.gguf\Z|\.ggml\Z|ggml-model.*\.bin\Z", re.IGNORECASE)
-_FULL_WEIGHTS = re.compile(r"(?:\A|/)(?:model(?:-\d+-of-\d+)?\.safetensors|pytorch_model(?:-\d+-of-\d+)?\.bin|model\.safetensors\.index\.json|tf_model\.h5|flax_model\.msgpack)\Z")
+_FULL_WEIGHTS = re.compile(
+    r"(?:\A|/)(?:model(?:-\d+-of-\d+)?\.safetensors|pytorch_model(?:-\d+-of-\d+)?\.bin|model\.safetensors\.index\.json|tf_model\.h5|flax_model\.msgpack)\Z"
+)
 _ADAPTER_FILES = re.compile(r"(?:\A|/)adapter_(?:model|config)\.(?:safetensors|bin|json)\Z|pytorch_lora_weights\.safetensors\Z")
 _TABLE = table("kind_words.toml")
-_SAYS = tuple((one["name"], stems(one["stems"]), re.compile(pieces(one["pattern"])), re.compile(pieces(one["unless"])) if "unless" in one else None) for one in _TABLE["says"])
+_SAYS = tuple(
+    (one["name"], stems(one["stems"]), re.compile(pieces(one["pattern"])), re.compile(pieces(one["unless"])) if "unless" in one else None)
+    for one in _TABLE["says"]
+)
 _NAMED = {name: re.compile(pieces(parts), re.IGNORECASE) for name, parts in _TABLE["names"].items()}
 _QUANT_TAGS, _TUNE_TAGS = (frozenset(_TABLE["tags"][name].split()) for name in ("quant", "tune"))
 _ANYWHERE = frozenset({"own training", ADAPTER, "tuning"})
@@ -47,7 +62,9 @@ def _formal(record: ModelRecord) -> Iterator[Candidate]:
             yield _said(_RELATIONS[parts[1]], 0.95, Evidence("tag", tag))
     if record.adapter.get("peft_type") or record.adapter.get("base_model_name_or_path"):
         yield _said(ADAPTER, 0.93, Evidence("adapter_config.json", f"peft_type: {record.adapter.get('peft_type')}", "adapter_config.json"))
-    libraries = [(value.lower(), _meta(record.card, *path)) for value, path in record.card.strings("library_name")] + [(record.library.lower(), Evidence("card metadata", f"library_name: {record.library}"))]
+    libraries = [(value.lower(), _meta(record.card, *path)) for value, path in record.card.strings("library_name")] + [
+        (record.library.lower(), Evidence("card metadata", f"library_name: {record.library}"))
+    ]
     for library, evidence in libraries:
         if library in ("peft", "adapter-transformers", "adapters"):
             yield _said(ADAPTER, 0.92, evidence)
@@ -58,17 +75,25 @@ def _formal(record: ModelRecord) -> Iterator[Candidate]:
             yield _said(QUANTIZED, 0.95, _meta(record.card, *path))
     method = _quant_method(record)
     if method:
-        yield _said(QUANTIZED, 0.6 if method.startswith("bitsandbytes") else 0.85, Evidence("config.json", f"quantization_config: {method}", "config.json"))
+        yield _said(
+            QUANTIZED, 0.6 if method.startswith("bitsandbytes") else 0.85, Evidence("config.json", f"quantization_config: {method}", "config.json")
+        )
     named = {model_name(value) for value, _ in record.card.strings("base_model")} - {None}
     if len(named) > 1:  # as the Hub takes it
         yield _said(MERGE, 0.62, _meta(record.card, "base_model"), "several base models are named")
     if named:
-        yield _said(FINETUNE, 0.66 if len(named) == 1 else 0.55, _meta(record.card, "base_model"), "a base model is named; nothing says how it was changed")
+        yield _said(
+            FINETUNE, 0.66 if len(named) == 1 else 0.55, _meta(record.card, "base_model"), "a base model is named; nothing says how it was changed"
+        )
 
 
 def _quant_method(record: ModelRecord) -> str:
     settings = record.config.get("quantization_config")
-    return str(settings.get("quant_method") or "bitsandbytes" if settings.get("load_in_4bit") else settings.get("quant_method") or "unknown") if isinstance(settings, dict) and settings else ""
+    return (
+        str(settings.get("quant_method") or "bitsandbytes" if settings.get("load_in_4bit") else settings.get("quant_method") or "unknown")
+        if isinstance(settings, dict) and settings
+        else ""
+    )
 
 
 def _by_tags(record: ModelRecord) -> Iterator[Candidate]:
@@ -82,7 +107,11 @@ def _by_tags(record: ModelRecord) -> Iterator[Candidate]:
         elif tag in ("lora", "peft", "adapter", "qlora", "adapters"):
             yield _said(ADAPTER, 0.66, evidence)
         elif tag in _TUNE_TAGS:
-            yield _said(FINETUNE, 0.74 if tag in ("generated_from_trainer", "trl", "axolotl", "autotrain", "generated_from_keras_callback", "setfit") else 0.62, evidence)
+            yield _said(
+                FINETUNE,
+                0.74 if tag in ("generated_from_trainer", "trl", "axolotl", "autotrain", "generated_from_keras_callback", "setfit") else 0.62,
+                evidence,
+            )
         elif tag in ("pretrained", "pretraining", "base-model", "foundation-model", "base"):
             yield _said(BASE, 0.5, evidence)
 
@@ -142,7 +171,9 @@ def _words(card: Card) -> dict[str, Evidence]:
             if name in found or (length > _HEAD and name not in _ANYWHERE):
                 continue
             if any(stem in low for stem in beginnings):
-                hit = next((one for one in pattern.finditer(low) if unless is None or not unless.search(low[max(0, one.start() - 60) : one.start()])), None)
+                hit = next(
+                    (one for one in pattern.finditer(low) if unless is None or not unless.search(low[max(0, one.start() - 60) : one.start()])), None
+                )
                 if hit:
                     line = min(block.line + low.count("\n", 0, hit.start()), block.end)
                     found[name] = Evidence("card text", card.quote(line), card.file, line)
@@ -157,10 +188,14 @@ def _settled(found: list[Candidate], words: Mapping[str, Evidence]) -> list[Cand
     trained_here = "own training" in words
     named_packed = any(one.value == QUANTIZED and one.evidence[0].kind == "name" for one in found)
     limits: dict[str, float] = {}
-    if said[QUANTIZED] < 0.9 and not named_packed and said[ADAPTER] >= 0.66 and ADAPTER in words:
+    if said[QUANTIZED] < 0.9 and not named_packed and said[ADAPTER] >= 0.66 and ADAPTER in words and "merged in" not in words:
         limits = {FINETUNE: min(0.6, said[ADAPTER] - 0.05), BASE: 0.45, MERGE: 0.45, QUANTIZED: 0.45}
-    elif said[QUANTIZED] >= 0.9 or (QUANTIZED in words and (named_packed or not trained_here)) or (said[QUANTIZED] and not trained_here and FINETUNE not in words) \
-            or (said[QUANTIZED] >= 0.74 and not trained_here):
+    elif (
+        said[QUANTIZED] >= 0.9
+        or (QUANTIZED in words and (named_packed or not trained_here))
+        or (said[QUANTIZED] and not trained_here and FINETUNE not in words)
+        or (said[QUANTIZED] >= 0.74 and not trained_here)
+    ):
         limits = {FINETUNE: 0.48, MERGE: 0.48, ADAPTER: 0.48, BASE: 0.45} if said[ADAPTER] < 0.9 else {FINETUNE: 0.48, QUANTIZED: 0.48}
     elif said[ADAPTER] >= 0.9 or (said[ADAPTER] >= 0.6 and "merged in" not in words and said[MERGE] < 0.9):
         limits = {FINETUNE: min(0.6, said[ADAPTER] - 0.05), BASE: 0.45, MERGE: 0.45, QUANTIZED: 0.45}
