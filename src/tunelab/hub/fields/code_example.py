@@ -21,7 +21,6 @@ class Shown:
 
 
 _TOKEN = re.compile(r"""\#[^\n]*|\"\"\"|'''|"(?:[^"\\\n]|\\.)*"|'(?:[^'\\\n]|\\.)*'""")
-_BEFORE = re.compile(r"""(?:(?P<var>[A-Za-z_]\w*)[ \t]*=|["'](?P<key>\w+)["'][ \t]*:|(?P<call>[A-Za-z_]\w*)[ \t]*\()[\s(\[{]*(?:[furbFURB]{1,2})?\Z""")
 _ROLE = re.compile(r"""["']role["'][ \t]*:[ \t]*["'](\w+)["']""")
 _NO_PROMPT = re.compile(r"model|token|path|url|repo|device|label|system|template|^id$|_id$|ckpt|checkpoint|adapter|file|dir|name|format|dtype|role|lang|revision|key|import|config|"
                         r"task|stop|suffix|prefix|schema|sampl|tool|description|type|print|pipeline|output|answer|response|result|expected|version|endpoint|header|command|image|audio", re.IGNORECASE)
@@ -94,16 +93,38 @@ def _tokens(text: str) -> Iterator[tuple[int, int, str]]:
             yield found.start(), at, _unescaped(mark[1:-1])
 
 
-_KEY = re.compile(r"""["']?(\w[\w ]{0,30})["']?[ \t]*[:=][\s(]*[furbFURB]{0,2}\Z""")
+def _lead(text: str, begin: int) -> tuple[str, str]:
+    """(name, sign) of what stands before a literal: prompt = "...", "text": "...", f("..."), with brackets between; ("", "") for nothing such."""
+    at = begin
+    while at > 0 and begin - at < 2 and text[at - 1] in "furbFURB":
+        at -= 1
+    if at > 0 and (text[at - 1].isalnum() or text[at - 1] == "_"):
+        at = begin
+    stop = max(0, at - 120)
+    while at > stop and text[at - 1] in " \t\r\n([{":
+        at -= 1
+        if text[at] == "(" and at > 0 and (text[at - 1].isalnum() or text[at - 1] == "_"):
+            return _word_before(text, at), "("
+    sign = text[at - 1] if at > 0 else ""
+    if sign not in ("=", ":") or text[max(0, at - 2) : at] in ("==", "!=", "<=", ">="):
+        return "", ""
+    return _word_before(text, len(text[max(0, at - 60) : at - 1].rstrip(" \t\"'")) + max(0, at - 60)), sign
+
+
+def _word_before(text: str, end: int) -> str:
+    begin = end
+    while begin > 0 and end - begin < 48 and (text[begin - 1].isalnum() or text[begin - 1] == "_"):
+        begin -= 1
+    return text[begin:end]
 
 
 def keyed_strings(text: str) -> Iterator[tuple[str, str, int]]:
     """(key, text, offset of the text) of everything like "key": "text" in JSON, in a Python literal or in a call."""
     for begin, _, value in _tokens(text):
         if text[begin] != "#":
-            found = _KEY.search(text, max(0, begin - 60), begin)
-            if found:
-                yield found.group(1), value, begin
+            name, sign = _lead(text, begin)
+            if name and sign != "(":
+                yield name, value, begin
 
 
 def _unescaped(text: str) -> str:
@@ -127,14 +148,11 @@ def _statement(text: str, start: int) -> bool:
 
 def _name(text: str, begin: int, end: int) -> str | None:
     """What a literal is assigned to or given to, None when it can be no prompt."""
-    window = text[max(0, begin - 160) : begin]
-    found = _BEFORE.search(window)
-    if found is None:
+    name, sign = _lead(text, begin)
+    if not sign or not name:
         return None
-    if found.group("call"):
-        call = found.group("call")
-        return None if call in _NO_CALL or call.endswith(("Config", "Error", "Tokenizer", "Template")) or call.startswith("load") else ""
-    name = found.group("var") or found.group("key")
+    if sign == "(":
+        return None if name in _NO_CALL or name.endswith(("Config", "Error", "Tokenizer", "Template")) or name.startswith("load") else ""
     if name == "content":
         opened = text.rfind("{", max(0, begin - 300), begin)
         closed = text.find("}", end, end + 200)

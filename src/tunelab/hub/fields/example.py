@@ -110,6 +110,7 @@ class _Part:
 _MASK = re.compile(r"\[MASK\]|<mask>|https?://", re.IGNORECASE)
 _RESULT_FENCE = re.compile(r"\s*(?:#+[ \t]*(?:outputs?|results?|response|prints?)\b[ \t:]*\n|(?=[\[{(][\[{(\"']))", re.IGNORECASE)
 _ARROW = re.compile(r"^[ \t]*(?:[-*+][ \t]+|\d{1,2}[.)][ \t]+)?(?P<left>[^\n→⇒➜⟶]{6,400}?)[ \t]*(?:→|⇒|➜|⟶|=>|-->|->)[ \t]*(?P<right>[^\n→⇒➜⟶]{1,300})$", re.MULTILINE)
+_OPEN_END = re.compile(r"\n[#*<|\[\w ]{0,20}(?:Output|Response|Answer|Assistant|ASSISTANT|/INST|assistant|model|Completion|Summary|SQL)[\]|>*:\s]*\Z")
 _BREAK = re.compile(r"<(?:br|/p|/div|/li)\s*/?>", re.IGNORECASE)
 _HTML = re.compile(r"</?(?:b|i|u|em|strong|p|div|span|font|code|pre|details|summary|center|h[1-6]|img|a|li|ul|ol|td|tr|th|table|small|blockquote|kbd|sup|sub|mark)\b[^<>]{0,500}>", re.IGNORECASE)
 _BOLD = re.compile(r"\*\*(?=\S)([^*\n]{1,300})(?<=\S)\*\*|(?<!\w)__(?=\S)([^_\n]{1,300})(?<=\S)__(?!\w)")
@@ -201,11 +202,27 @@ class _Reader:
                 return
         if pending:
             self._content(text, block.line + 1, block)
+        elif self._asked(block):
+            return
         elif self.waiting is None and language not in _SHELL and not is_usage_code(text) and is_example_heading(" ".join(block.headings[-1:])):
             self.loose = _Part("prompt", [text], block.line + 1, self.index, block.headings, "next")
         elif self.waiting and self.waiting.how == "code" and self._is_near() and self._is_result(text):
             self._open("output", text, block.line + 1, block, "next")
             self._close()
+
+    def _asked(self, block: Block) -> bool:
+        """A concrete prompt that ends where the model begins: "... Output:" with nothing behind it."""
+        found = _OPEN_END.search(block.text[-80:])
+        if found is None or not is_pure_example_heading(" ".join(block.headings[-1:])):
+            return False
+        text = block.text[: len(block.text) - len(block.text[-80:]) + found.start()]
+        said, template = turns(text)
+        asked = [turn for turn in said if turn.role == "prompt"] if template else []
+        prompt = asked[-1].text if asked else text
+        if len(prompt.split()) >= 4:
+            self._flush()
+            self._add(prompt, None, block.line + 1, 0.5, block.headings, template)
+        return True
 
     def _is_near(self) -> bool:
         return self.waiting is not None and self.index - self.waiting.block <= 2
@@ -412,7 +429,9 @@ def _as_written(text: str) -> str:
     """Markdown without bold marks and HTML, everything else as it is written: an example is literal text, `COUNT(*)` and `<mask>` included."""
     if "<" in text:
         text = _HTML.sub("", _BREAK.sub("\n", text))
-    return html.unescape(_BOLD.sub(r"\1\2", text))
+    if "**" in text or "__" in text:
+        text = _BOLD.sub(r"\1\2", text)
+    return html.unescape(text) if "&" in text else text
 
 
 def _unwrapped(text: str) -> str:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 import tomllib
+from functools import lru_cache
 from importlib import resources
 from typing import Literal
 
@@ -25,13 +26,14 @@ _MODIFIERS = re.compile(
 _CLEAN = re.compile(r"[^\w\s'/]+|_")
 
 
+@lru_cache(maxsize=4096)
 def role_of(label: str) -> Role | None:
     """What a label names: "**Sample output #2**" is output, "Prompt format" nothing."""
     if len(label) > 60:
         return None
     words = " ".join(_CLEAN.sub(" ", label.casefold()).split())
     found = ROLES.get(words)
-    if found is None and words:
+    if found is None and words and words.count(" ") < 6:
         bare = " ".join(_MODIFIERS.sub(" ", words).split())
         found = ROLES.get(bare)
         if found is None and "/" in bare:
@@ -62,21 +64,25 @@ _SAYS_PROMPT = re.compile(
     r"вопрос\w*|вход\w*)\b|入力|質問|プロンプト|输入|问题|提示|입력|질문", re.IGNORECASE)
 
 
+@lru_cache(maxsize=4096)
 def is_example_heading(text: str) -> bool:
     """Whether what stands under it is shown as an example, or as a use of the model."""
     return bool(_EXAMPLE.search(text))
 
 
+@lru_cache(maxsize=4096)
 def is_pure_example_heading(text: str) -> bool:
     """Whether it says "example" and not only "usage"."""
     return bool(_PURE.search(text))
 
 
+@lru_cache(maxsize=4096)
 def is_other_heading(text: str) -> bool:
     """Whether what stands under it is of something else: data, formats, evaluation, questions about the project."""
     return bool(_OTHER.search(text))
 
 
+@lru_cache(maxsize=4096)
 def is_data_heading(text: str) -> bool:
     """Whether what stands under it is training data, or questions on the project."""
     return bool(_DATA.search(text))

@@ -45,7 +45,7 @@ _INLINE = re.compile(r"(?<=[\s|;→.?!>])(?:\*\*|__)?(?P<label>ASSISTANT|Assista
 
 def turns(text: str) -> tuple[list[Turn], str]:
     """(turns, template's name): of a text with a template's tokens, or with "### Response:" headings, or with names before colons."""
-    marks = [(found, group) for found in _MARK.finditer(text) if (group := found.lastgroup)]
+    marks = [(found, group) for found in _MARK.finditer(text) if (group := found.lastgroup)] if any(mark in text for mark in ("<", "[", "##", "GPT4")) else []
     tokens = [one for one in marks if not one[1].startswith("alpaca")]
     if tokens:
         return list(_by_tokens(text, tokens)), _template(text, tokens)
