@@ -27,7 +27,7 @@ def parse_size(text: str) -> int:
     try:
         count = int(found.group(1) or 1) * float(found.group(2)) * _TIMES[found.group(3).lower()] if found else float(text)
         if 0 < count < 1e16:
-            return int(count)
+            return round(count)
     except ValueError:
         pass
     raise UsageError(f"{text[:40]!r} is no number of parameters; expected something like 7B, 350M or 1500000000.", where="--max-params")
