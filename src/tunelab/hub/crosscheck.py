@@ -15,7 +15,7 @@ from tunelab.errors import ModelError
 from tunelab.facts.known_models import known_model
 from tunelab.facts.shapes import shapes_from_config
 from tunelab.hub.evidence import STATED, Candidate, Evidence
-from tunelab.hub.fields.base_model import PATH_NOTE
+from tunelab.hub.fields.base_model import PATH_NOTE, RIVAL
 from tunelab.hub.licence_check import clash_with_data, clash_with_model, data_terms, model_terms
 from tunelab.hub.model_names import compatible, families, key, known_parent, known_root, model_name, same_model, tuned_word, words
 from tunelab.hub.record import ModelRecord
@@ -59,7 +59,7 @@ def cross_check(record: ModelRecord, sheet: ModelSheet) -> tuple[CardFinding, ..
 
 def _base_models(record: ModelRecord, sheet: ModelSheet) -> Iterator[CardFinding]:
     """Metadata, adapter_config.json, tags, tree and text against each other."""
-    if sheet.base_model.many or not sheet.base_model.stated:
+    if len(sheet.base_model.stated) != 1:
         return
     first = sheet.base_model.stated[0]
     for other in sheet.base_model.candidates:
@@ -70,14 +70,14 @@ def _base_models(record: ModelRecord, sheet: ModelSheet) -> Iterator[CardFinding
             first.value, other.value, by_name_only="/" not in other.value or "/" not in first.value
         ):
             continue
-        severity: Literal["error", "warning"] = "error" if others.kind != "card text" or other.confidence >= 0.8 else "warning"
+        severity: Literal["error", "warning"] = "error" if others.kind != "card text" or other.confidence >= RIVAL * 0.8 else "warning"
         yield CardFinding("TH101", severity, f"{_names(mine)} {first.value} as the base model, {_place(others)} {other.value}.", (mine, others))
 
 
 def _can_contradict(candidate: Candidate) -> bool:
     formal = any(entry.kind in ("card metadata", "adapter_config.json", "tag", "model tree") for entry in candidate.evidence)
     named = model_name(candidate.value)
-    return named is not None and not named.is_path and candidate.confidence >= (STATED if formal else 0.7)
+    return named is not None and not named.is_path and candidate.confidence >= RIVAL * (STATED if formal else 0.7)
 
 
 def _one_line(one: str, other: str) -> bool:
@@ -184,7 +184,7 @@ def _architecture(record: ModelRecord, sheet: ModelSheet) -> Iterator[CardFindin
     """The claimed base's family against config.json's model_type."""
     written = str(record.config.get("model_type") or "").lower()
     base = sheet.base_model.stated[0] if sheet.base_model.stated else None
-    if not written or base is None or sheet.base_model.many or sheet.kind.value == "merge":
+    if not written or base is None or len(sheet.base_model.stated) > 1 or sheet.kind.value == "merge":
         return
     known = known_model(base.value) if same_model(base.value, getattr(known_model(base.value), "name", "")) else None
     named = [_TYPES[word] for word in _type_words(base.value) if word in _TYPES]
@@ -207,7 +207,7 @@ def _type_words(name: str) -> tuple[str, ...]:
 
 def _tuned_base(record: ModelRecord, sheet: ModelSheet) -> Iterator[CardFinding]:
     """A fine-tune or adapter of a model that was tuned before."""
-    if sheet.kind.value in ("quantized", "merge", "base") or sheet.base_model.many:
+    if sheet.kind.value in ("quantized", "merge", "base") or len(sheet.base_model.stated) > 1:
         return
     for base in sheet.base_model.stated:
         root, word = known_root(base.value), tuned_word(base.value)

@@ -15,13 +15,19 @@ from tunelab.hub.model_names import id_of_address, is_model_like, key, known_roo
 from tunelab.hub.record import ModelRecord
 
 _HINT = 0.45
+RIVAL = 0.5
+"""What is left of a candidate's confidence when another is the answer."""
+_REPACKED = re.compile(r"unsloth/|bnb|-[48]bit|gptq|awq|gguf", re.IGNORECASE)
 _CODE_NOTE = "the card's code names it"
 PATH_NOTE = "a place on the maker's disk"
 _NO_NAMES = re.compile(r"(?:gpt|chatgpt|claude|gemini)[-_ ]?[345o]|chatgpt", re.IGNORECASE)
 
 
 def read_base_model(record: ModelRecord, kind: Answer, axolotl: AxolotlConfig | None) -> Answer:
-    """The model or (of a merge) models it was made from, as Hub ids where one is given, else as named."""
+    """The model or (of a merge) models it was made from, as Hub ids where one is given, else as named.
+
+    The rivals of a single parent have but RIVAL times the confidence that they would have alone.
+    """
     merged, packed = kind.value == "merge", kind.value == "quantized"
     own = _own_names(record, packed)
     formal = [*_metadata(record), *_adapter(record), *_tree(record), *_axolotl(record, axolotl)]
@@ -37,8 +43,10 @@ def read_base_model(record: ModelRecord, kind: Answer, axolotl: AxolotlConfig | 
     if many:
         gathered = _parents_only(gathered, formal, recipe)
     gathered += _hints_of_name(record, gathered)
-    answer = ranked(gathered, many=many)
-    return Answer(tuple(_noted(one) for one in answer.candidates), many)
+    found = ranked(gathered, many=True).candidates
+    if not many:  # there is one parent; what else was named is a rival, and no second parent
+        found = (*found[:1], *(replace(one, confidence=round(one.confidence * RIVAL, 3)) for one in found[1:]))
+    return Answer(tuple(_noted(one) for one in found), many=True)
 
 
 def _metadata(record: ModelRecord) -> Iterator[Candidate]:
@@ -223,7 +231,7 @@ def _joined(candidates: list[Candidate]) -> list[Candidate]:
     order = sorted(named.values(), key=lambda one: -one.confidence)
     leader_of: dict[str, str] = {}
     for one in order:
-        near = [other for other in order if other is not one and (other.note != _CODE_NOTE or _squeezed(other.value) == _squeezed(one.value))]
+        near = [other for other in order if other is not one and (other.note != _CODE_NOTE or not _REPACKED.search(other.value) or _squeezed(other.value) == _squeezed(one.value))]
         same = [other for other in order if other.value in leader_of.values() and same_model(other.value, one.value)]
         exact = [other for other in near if other.confidence >= STATED and vaguer(one.value, other.value) and not vaguer(other.value, one.value)]
         if "/" not in one.value:
