@@ -97,8 +97,8 @@ def test_look_note_and_report(hub: HubServer, place: Path) -> None:
     for words in ("## Model 1: marsh/heron-7b-chat", "**Model Name/Link:** [marsh/heron-7b-chat](https://huggingface.co/marsh/heron-7b-chat)",
                   "**Base Model (if specified):** marsh/heron-7b\n", "marsh/bird-talk", "A heron does.", "## Model 2: pond/heron-lora"):
         assert words in page
-    (place / "notebook" / "models.md").write_text(page.replace("**Base Model (if specified):** marsh/heron-7b\n", "**Base Model (if specified):** Heron, I say\n"),
-                                                  encoding="utf-8")
+    edited = page.replace("(if specified):** marsh/heron-7b\n", "(if specified):** Heron, I say\n")
+    (place / "notebook" / "models.md").write_text(edited, encoding="utf-8")
     said(run(hub, place, "hub", "note", "marsh/heron-7b-chat"), 0, "kept as you wrote it: Base Model")
     done = run(hub, place, "report", str(write_finished_run(place)))
     said(done, 0, "report.html")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 from tunelab.config.finding import Finding, errors_of
@@ -11,7 +12,9 @@ from tunelab.facts.model import is_hub_id
 from tunelab.hub.evidence import Answer
 from tunelab.hub.sheet import ModelSheet
 from tunelab.hub.tree import RELATIONS
-from tunelab.planning.explain import Explanation
+
+if TYPE_CHECKING:
+    from tunelab.planning.explain import Explanation
 
 FIELDS = (("Base model", "base_model"), ("Task", "task"), ("Data set", "datasets"))
 """The fields of the course lab's note that have candidates, by their attribute of the sheet; link and example stand before and behind."""

@@ -21,7 +21,8 @@ from tunelab.hub.tree import Family
 from tunelab.report.sheets import AboutBase, Shown, ShownConfig
 from tunelab.runs.store import write_text
 
-_ADDRESS = re.compile(r"(?:https?://(?:www\.)?(?:huggingface\.co|hf\.co|hf-mirror\.com)/|hf:(?://)?)(?P<rest>[^?#\s]*)", re.IGNORECASE)
+_ADDRESS = re.compile(r"(?:https?://(?:www\.)?(?:huggingface\.co|hf\.co|hf-mirror\.com)/|hf:(?://)?)(?P<rest>[^?#\s]*)(?:[?#]\S*)?", re.IGNORECASE)
+_LONGEST_ID = 200
 _OTHER_PAGES = frozenset({"datasets", "spaces", "papers", "collections", "docs", "blog", "models"})
 
 
@@ -91,7 +92,9 @@ def open_models(name: str, hub: Family | None = None) -> Iterator[tuple[str, Mod
     Raises UsageError, ModelError, RunError.
     """
     address = _ADDRESS.fullmatch(name.strip())
-    if address is None and (Path(name).expanduser().exists() or _is_path(name)):
+    if address is None and "://" in name:
+        raise UsageError("This is no address of a model on the Hub.", where=name, next_step="Give its id, org/name, or a README.md.")
+    if address is None and (_exists(name) or _is_path(name)):
         path = Path(name).expanduser()
         records = read_records(path)
         for record in records:
@@ -99,8 +102,8 @@ def open_models(name: str, hub: Family | None = None) -> Iterator[tuple[str, Mod
             yield str(whole / record.name if len(records) > 1 else whole), record
         return
     wanted = _hub_id(address["rest"], name) if address else name.strip()
-    if not is_hub_id(wanted):
-        raise UsageError(f"`{wanted}` is no file or folder here, and a Hub id has the form org/name.", where=name if address else None,
+    if not is_hub_id(wanted) or len(wanted) > _LONGEST_ID:
+        raise UsageError(f"`{wanted[:_LONGEST_ID]}` is no file or folder here, and a Hub id has the form org/name.", where=name if address else None,
                          next_step="Give a README.md, a model's folder, or an id; to look for one: tunelab hub find WORDS")
     record = (hub or HubOnDemand()).record(wanted)
     yield record.name, record
@@ -123,6 +126,14 @@ def for_machines(shown: Shown) -> dict[str, Any]:
     base = shown.base
     data["about_base"] = {"name": base.name, "kind": answer_json(base.kind), "base_model": answer_json(base.base_model)} if base else None
     return {"place": shown.place, **data}
+
+
+def _exists(name: str) -> bool:
+    """Whether a name is that of a file or folder; a name that can be none is not."""
+    try:
+        return bool(name.strip()) and Path(name).expanduser().exists()
+    except (OSError, ValueError, RuntimeError):
+        return False
 
 
 def _is_path(name: str) -> bool:
