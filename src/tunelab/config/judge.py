@@ -152,6 +152,12 @@ def _written(source: Source, path: KeyPath) -> str:
     return source.text[place.value_start : place.value_end] if place else ""
 
 
+_OF_OTHER_TOOLS = {
+    "label_smoothing_factor": "a setting of transformers' Trainer that Axolotl has not, so no run smooths the labels of ordinary fine-tuning. "
+                              "With `rl: dpo` there is `dpo_label_smoothing`, which is another thing: doubt about which answer is better."}
+"""Names that look like a misspelling of a setting and are none: what they are elsewhere."""
+
+
 def _unknown(source: Source, path: KeyPath, owner: str) -> Finding:
     name = str(path[-1])
     if not owner and name in retired_names():
@@ -160,6 +166,8 @@ def _unknown(source: Source, path: KeyPath, owner: str) -> Finding:
         modern = name.removeprefix("fsdp_")
         return replace(finding_at(source, "TL109", Severity.WARNING, f"`{name}` is an old spelling; inside `fsdp_config` it is `{modern}`.",
                                   path, fix=f"rename `{name}` to `{modern}`"), safe=True)
+    if not owner and name in _OF_OTHER_TOOLS:
+        return finding_at(source, "TL101", Severity.ERROR, f"`{name}` is {_OF_OTHER_TOOLS[name]}", path, fix=f"delete `{name}`")
     home = _home(name, owner)
     if home is not None:
         return finding_at(source, "TL108", Severity.ERROR, f"`{name}` is a setting, but not here: it belongs {home}.", path,

@@ -11,6 +11,7 @@ from tunelab.errors import FolderError, ModelError, StorageError
 from tunelab.facts.adapter import CONFIG, WEIGHTS, read_adapter
 from tunelab.facts.model import ModelFolder, ensure_weights, find_model, weights_fingerprint
 from tunelab.facts.shapes import quantisation, read_model_config
+from tunelab.planning.packing import four_bit_settings
 from tunelab.runs.checkpoints import damage
 from tunelab.runs.folder import RunFolder
 from tunelab.runs.store import read_json
@@ -166,8 +167,7 @@ def _packing(manifest: dict[str, Any]) -> tuple[str | None, dict[str, Any] | Non
     """(on what the run trained its adapter, bitsandbytes' settings of it), from its record; (None, None) for plain weights."""
     model = _section(manifest, "model")
     if model.get("load_in_4bit"):
-        own = {key: value for key, value in (model.get("bnb_config_kwargs") or {}).items() if key != "blocksize"}
-        return "4-bit weights", {"load_in_4bit": True, "bnb_4bit_quant_type": "nf4", "bnb_4bit_use_double_quant": True, **own}
+        return "4-bit weights", {"load_in_4bit": True, **four_bit_settings(model.get("bnb_config_kwargs"))}
     return ("8-bit weights", {"load_in_8bit": True}) if model.get("load_in_8bit") else (None, None)
 
 

@@ -8,14 +8,14 @@ ZeRO's stages (Rajbhandari et al. 2019, arXiv:1910.02054): 1 splits the optimize
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from tunelab.config.config import Config
 from tunelab.errors import ConfigError
 from tunelab.facts.machine import Machine
-from tunelab.planning.zero import read_settings
+from tunelab.planning.zero import Zero, read_settings
 
 MAX_DEVICES = 4096
 
@@ -25,7 +25,8 @@ class Fleet:
     """`kind`: "one", "DDP", "FSDP" or "ZeRO-n". `shards`: over how many devices the split parts are spread. `stage`: 0 to 3 as in ZeRO.
 
     `tensor`, `context`: degrees of tensor and context parallelism (matrices and rows are cut that often). `offload_weights`,
-    `offload_optimizer`: kept in main memory.
+    `offload_optimizer`: kept in main memory. `bucket`, `live`: numbers of gradients that travel together, and of gathered weights that stage 3
+    keeps, at most (as DeepSpeed sets them; 0 for "auto").
     """
 
     kind: str = "one"
@@ -36,6 +37,13 @@ class Fleet:
     context: int = 1
     offload_weights: bool = False
     offload_optimizer: bool = False
+    bucket: int = 500_000_000
+    live: int = 1_000_000_000
+
+    @property
+    def is_zero(self) -> bool:
+        """Whether DeepSpeed splits it."""
+        return self.kind.startswith("ZeRO") and self.stage > 0
 
 
 def fully_sharded(devices: int) -> Fleet:
@@ -44,9 +52,9 @@ def fully_sharded(devices: int) -> Fleet:
 
 
 def fleet_of(config: Config, machine: Machine, processes: int = 1) -> Fleet:
-    """The fleet that a config asks for on this machine, or that so many processes make. Without a GPU, or without a key that spreads the run,
-    it is one device."""
-    if not machine.gpus:
+    """The fleet that a config asks for on this machine, or that so many processes make. One process without a GPU, or without a key that spreads
+    the run, is one device."""
+    if not machine.gpus and processes == 1:
         return Fleet()
     raw = config.raw
     tensor, context = _degree(raw.get("tensor_parallel_size")), _degree(raw.get("context_parallel_size") or raw.get("sequence_parallel_degree"))
@@ -58,8 +66,7 @@ def fleet_of(config: Config, machine: Machine, processes: int = 1) -> Fleet:
         return Fleet()
     shards = shard if shard > 1 else max(1, devices // (replicate * tensor * context))
     if deepspeed:
-        stage, weights, optimizer = zero_stage(deepspeed, config.source.path.parent)
-        return Fleet(f"ZeRO-{stage}", devices, shards, stage, tensor, context, weights, optimizer)
+        return _of_deepspeed(Fleet("DDP", devices, shards, 0, tensor, context), deepspeed, config.source.path.parent)
     if fsdp or shard > 1:
         whole = str(raw.get("fsdp_config.reshard_after_forward", raw.get("fsdp_config.fsdp_reshard_after_forward", True))).lower()
         stage = 2 if whole in ("false", "shard_grad_op") else 3
@@ -68,13 +75,22 @@ def fleet_of(config: Config, machine: Machine, processes: int = 1) -> Fleet:
     return Fleet("DDP", devices, 1, 0, tensor, context)
 
 
-def zero_stage(deepspeed: str | Mapping[str, Any], beside: Path) -> tuple[int, bool, bool]:
-    """(stage, weights offloaded, optimizer offloaded) of a DeepSpeed config; where nobody can say, stage 2, which is the usual one."""
+def _of_deepspeed(fleet: Fleet, asked: str | Mapping[str, Any], beside: Path) -> Fleet:
+    """The fleet, split as a DeepSpeed config says; where nobody can say how, by stage 2, which is the usual one."""
     try:
-        zero = read_settings(deepspeed, beside)
+        zero = read_settings(asked, beside)
     except ConfigError:
-        return 2, False, False
-    return max(0, zero.stage), bool(zero.offloaded("param")), bool(zero.offloaded("optimizer"))
+        zero = Zero({"zero_optimization": {"stage": 2}})
+    if zero.stage < 1:
+        return replace(fleet, shards=1)
+    return replace(fleet, kind=f"ZeRO-{zero.stage}", stage=zero.stage, offload_weights=bool(zero.offloaded("param")),
+                   offload_optimizer=bool(zero.offloaded("optimizer")), bucket=_number(zero, "reduce_bucket_size", fleet.bucket),
+                   live=_number(zero, "stage3_max_live_parameters", fleet.live))
+
+
+def _number(zero: Zero, key: str, default: int) -> int:
+    value = zero.optimization.get(key, default)
+    return int(value) if isinstance(value, int | float) and 0 <= value < 1e15 else 0
 
 
 def _degree(value: Any) -> int:

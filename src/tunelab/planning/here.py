@@ -12,6 +12,7 @@ from tunelab.config.config import Config
 from tunelab.config.finding import KeyPath
 from tunelab.facts.machine import Machine
 from tunelab.facts.shapes import ModelShapes
+from tunelab.planning.fleet import fleet_of
 from tunelab.planning.lora import DEFAULT_ALPHA, DEFAULT_R, default_targets, lora_parameters, target_layers, trainable_parameters
 from tunelab.planning.optimizers import optimizer_state, optimizers, refusal
 from tunelab.planning.precision import BYTES, precision
@@ -320,7 +321,19 @@ def _effective(facts: Facts) -> str:
     if packing and steps is not None and len(steps.steps_per_epoch) > 1:  # the first of several epochs is a whole one
         per_step = steps.rows / max(1, steps.steps_per_epoch[0])
         samples = f", about {per_step:.3g} samples" if not math.isclose(per_step, micro * accumulation) else ""
-    return f"{micro} x {accumulation} x 1 device = {micro * accumulation} {what} a step{samples}."
+    devices = _devices(facts)
+    if devices > 1:
+        return f"{micro} x {accumulation} x {devices} devices = {micro * accumulation * devices} {what} a step{samples}."
+    more = ", and N times as many with `tunelab train --nproc N`" if facts.config.distributed.fsdp_config or facts.config.hardware.deepspeed else ""
+    return f"{micro} x {accumulation} x 1 device = {micro * accumulation} {what} a step{samples}{more}."
+
+
+def _devices(facts: Facts) -> int:
+    """How many train a share of the rows each: Ray's workers, the GPUs that the config spreads the run over, or one."""
+    if facts.config.distributed.use_ray:
+        return facts.config.distributed.ray_num_workers
+    fleet = fleet_of(facts.config, facts.machine)
+    return max(1, fleet.devices // (fleet.tensor * fleet.context))
 
 
 def _at(steps: tuple[int, ...]) -> str:

@@ -29,6 +29,8 @@ TOKENIZER_BYTES = 1_000
 """What the tokenizer takes for each token of its vocabulary (measured: 48 MB for 49,152)."""
 PACKING_BYTES = 40_000_000
 """What importing bitsandbytes takes (measured)."""
+DEEPSPEED_BYTES = 123_000_000
+"""What importing DeepSpeed takes beside what is there (measured)."""
 CUDA_CONTEXT_BYTES = 500_000_000
 """What CUDA itself takes on the device, beside torch's own allocations."""
 _WORKSPACE_CUDA = 40_000_000  # cuBLAS
@@ -82,11 +84,11 @@ def estimate(work: Workload, *, cuda: bool, fleet: Fleet | None = None) -> Memor
     """The peak of a step on one device of a fleet (None: the only one)."""
     fleet = fleet or Fleet()
     static = _static(work, fleet)
-    moments = _cuda_moments(work, static, fleet) if cuda else _cpu_moments(work, static)
+    moments = _cuda_moments(work, static, fleet) if cuda else _cpu_moments(work, static, fleet)
     moment, parts = max(moments.items(), key=lambda item: sum(item[1].values()))
     whole = {name: round(parts.get(name, 0)) for name in PARTS}
     return MemoryPlan(**whole, total=sum(whole.values()), precision=work.precision, moment=moment, devices=fleet.devices, host=static.host,
-                      validated=not cuda)
+                      validated=not cuda and fleet.devices == 1)
 
 
 def estimate_evaluation(work: Workload, *, cuda: bool, fleet: Fleet | None = None) -> MemoryPlan:
@@ -98,7 +100,7 @@ def estimate_evaluation(work: Workload, *, cuda: bool, fleet: Fleet | None = Non
     layer = tokens * size * (4 * work.shapes.hidden_size + 3 * work.shapes.intermediate_size)
     rows = min(supervised, loss_rows(work.shapes.vocab_size, cuda=cuda))
     parts = {**static.parts(cuda), "activations": layer, "logits": rows * work.shapes.vocab_size * 4 * 2}
-    parts["framework"] = 0 if cuda else _framework(work.shapes, work.bits)
+    parts["framework"] = 0 if cuda else _framework(work.shapes, work.bits) + _engine(fleet)
     whole = {name: round(parts.get(name, 0)) for name in PARTS}
     return MemoryPlan(**whole, total=sum(whole.values()), precision=work.precision, moment="evaluation", devices=fleet.devices, host=static.host,
                       validated=False)
@@ -165,6 +167,8 @@ def _static(work: Workload, fleet: Fleet) -> _Static:
     large = [shape for shape in work.trained if not in_heap(4 * math.prod(shape))]
     states, sums = (split if fleet.stage >= 1 else fleet.tensor), (split if fleet.stage >= 2 else fleet.tensor)
     state_small, state_large = (state_bytes(work.optimizer, shapes, work.galore_rank, work.embedding) / states for shapes in (small, large))
+    if fleet.is_zero and not fleet.offload_optimizer:  # its optimizer updates shards of its own, which the weights are then copied from
+        state_large += 4.0 * work.trained_parameters / states
     sum_small, sum_large = (4.0 * _count(shapes) / sums for shapes in (small, large))
     largest = max((4 * math.prod(shape) for shape in work.trained), default=0)
     if state.no_gradients:
@@ -182,14 +186,14 @@ def _static(work: Workload, fleet: Fleet) -> _Static:
                    round(host))
 
 
-def _cpu_moments(work: Workload, static: _Static) -> dict[str, dict[str, float]]:
+def _cpu_moments(work: Workload, static: _Static, fleet: Fleet) -> dict[str, dict[str, float]]:
     """The heap only grows: what the forward pass leaves in it is there when the gradients come, and holds them as far as it has room."""
     kept = work.tokens * kept_per_token(work, cuda=False) + _experts(work)
     layer = work.tokens * layer_bytes(work, cuda=False) if work.checkpointing else 0.0
     dead = work.tokens * dead_per_token(work)
     logits = _loss(work, work.supervised, cuda=False)
     accumulated = work.accumulation > 1
-    base = {**static.parts(cuda=False), "framework": _framework(work.shapes, work.bits)}
+    base = {**static.parts(cuda=False), "framework": _framework(work.shapes, work.bits) + _engine(fleet), "communication": _communication(work, fleet)}
     present = static.gradients_small + static.gradients_large if accumulated else 0.0
     gaps = persistent_gaps(static.optimizer_small + (static.gradients_small if accumulated else 0.0))
     forward = {**base, "gradients": present, "activations": kept, "logits": logits, "allocator": max(gaps, dead * (2 / 3 if work.checkpointing else 1))}
@@ -201,7 +205,15 @@ def _cpu_moments(work: Workload, static: _Static) -> dict[str, dict[str, float]]
     gradients = static.gradients_small + static.gradients_large
     backward = {**base, "gradients": gradients + adding, "activations": activations, "allocator": left - activations}
     step = {**backward, "gradients": gradients + static.step}
-    return {"end of the forward pass": forward, "end of the backward pass": backward, "optimizer's step": step}
+    moments = {"end of the forward pass": forward, "end of the backward pass": backward, "optimizer's step": step}
+    return {**moments, "saving": _saving(work, base, fleet)} if fleet.stage else moments
+
+
+def _saving(work: Workload, base: dict[str, float], fleet: Fleet) -> dict[str, float]:
+    """What is in shards is put together on the first process: all trained weights and the optimizer's state, beside its own share of them."""
+    state = state_bytes(work.optimizer, work.trained, work.galore_rank, work.embedding)
+    return {**base, "gradients": 4.0 * work.trained_parameters / max(1, fleet.shards) if fleet.is_zero else 0.0,
+            "buffers": base["buffers"] + state + weight_bytes(work) + 4.0 * work.extra}
 
 
 def _cuda_moments(work: Workload, static: _Static, fleet: Fleet) -> dict[str, dict[str, float]]:
@@ -240,8 +252,17 @@ def _communication(work: Workload, fleet: Fleet) -> float:
         layer = max(0, shapes.parameters - ends) / max(1, shapes.layers)
         packed = weight_bytes(work) / max(1, shapes.parameters) if work.bits else size
         reduced = 0.0 if work.adapter else 4.0 * layer
-        return ends * size + 2 * layer * packed + reduced
+        gathered = ends * size + 2 * layer * packed + reduced
+        return max(gathered, _buckets(work, fleet)) if fleet.is_zero else gathered
+    if fleet.is_zero:
+        return _buckets(work, fleet)
     return min(4.0 * work.trained_parameters, 2e9) if fleet.stage else 4.0 * work.trained_parameters
+
+
+def _buckets(work: Workload, fleet: Fleet) -> float:
+    """DeepSpeed's bucket of gradients, and the gathered weights that stage 3 holds on to."""
+    bucket = 4.0 * min(fleet.bucket or work.shapes.hidden_size**2, work.trained_parameters)
+    return bucket + (BYTES[work.precision] * min(fleet.live, work.shapes.parameters) if fleet.stage == 3 else 0)
 
 
 def _experts(work: Workload) -> float:
@@ -250,6 +271,10 @@ def _experts(work: Workload) -> float:
 
 def _framework(shapes: ModelShapes, bits: int = 0) -> int:
     return FRAMEWORK_BYTES + TOKENIZER_BYTES * shapes.vocab_size + (PACKING_BYTES if bits else 0)
+
+
+def _engine(fleet: Fleet) -> int:
+    return DEEPSPEED_BYTES if fleet.is_zero else 0
 
 
 def _count(shapes: Iterable[tuple[int, ...]]) -> int:

@@ -91,7 +91,7 @@ def make_plan(config: Config, shapes: ModelShapes | None, machine: Machine, data
     steps = plan_steps(config, data.rows, data.batches_per_epoch, held_out=data.held_out, processes=processes) if data is not None else None
     shapes = with_score_head(config, with_vocabulary(config, shapes, data.vocabulary if data is not None else None)) if shapes is not None else None
     trainable = trainable_parameters(config, shapes) if shapes is not None else None
-    work = workload(config, shapes, machine, data) if shapes is not None else None
+    work = workload(config, shapes, machine, data, processes) if shapes is not None else None
     memory = estimate(work, cuda=machine.has_cuda, fleet=fleet_of(config, machine, processes)) if work is not None else None
     free = _memory_free(machine)
     positions, supervised = _totals(data, steps)
@@ -120,12 +120,13 @@ def make_plan(config: Config, shapes: ModelShapes | None, machine: Machine, data
         fits_on=fits_on(work, positions, lambda device: precision(config, device.machine())) if table and work is not None else (), processes=processes)
 
 
-def workload(config: Config, shapes: ModelShapes, machine: Machine, data: DataFacts | None) -> Workload:
+def workload(config: Config, shapes: ModelShapes, machine: Machine, data: DataFacts | None, processes: int = 1) -> Workload:
     """What the device has to do. Without data the largest micro batch is taken to be full rows, a third of whose tokens carry loss."""
     if data is not None:
-        return workload_of(config, shapes, machine, tokens=data.max_positions, supervised=data.max_supervised, longest=data.longest)
+        return workload_of(config, shapes, machine, tokens=data.max_positions, supervised=data.max_supervised, longest=data.longest,
+                           processes=processes)
     full = config.optimisation.micro_batch_size * config.data.sequence_len
-    return workload_of(config, shapes, machine, tokens=full, supervised=full // 3)
+    return workload_of(config, shapes, machine, tokens=full, supervised=full // 3, processes=processes)
 
 
 def _evaluation(work: Workload | None, machine: Machine, config: Config, steps: StepPlan | None, processes: int) -> MemoryPlan | None:

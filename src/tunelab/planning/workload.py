@@ -13,6 +13,7 @@ from functools import cached_property
 from tunelab.config.config import Config
 from tunelab.facts.machine import Machine
 from tunelab.facts.shapes import LinearLayer, ModelShapes
+from tunelab.planning.fleet import fleet_of
 from tunelab.planning.freezing import thawed
 from tunelab.planning.lora import (
     adapter_to_go_on_from,
@@ -27,6 +28,7 @@ from tunelab.planning.lora import (
     token_parameters,
 )
 from tunelab.planning.optimizers import GALORE_RANK, optimizer_arguments
+from tunelab.planning.packing import four_bit_settings
 from tunelab.planning.precision import precision
 
 _EXPLICIT = ("gemma2", "gpt_oss")  # capped scores, sinks: no kernel of torch does them (training.attention)
@@ -89,7 +91,7 @@ class Workload:
         return sum(math.prod(shape) for shape in self.trained)
 
 
-def workload_of(config: Config, shapes: ModelShapes, machine: Machine, *, tokens: int, supervised: int, longest: int = 0) -> Workload:
+def workload_of(config: Config, shapes: ModelShapes, machine: Machine, *, tokens: int, supervised: int, longest: int = 0, processes: int = 1) -> Workload:
     """The workload of a config whose largest micro batch has `tokens` positions, of which `supervised` carry loss."""
     settings, raw, shapes = config.optimisation, config.raw, replicated(config, shapes)
     targets = target_layers(config, shapes)
@@ -100,9 +102,9 @@ def workload_of(config: Config, shapes: ModelShapes, machine: Machine, *, tokens
         extra += [*saved_shapes(config, shapes), *([(tokens_trained,)] if tokens_trained else [])]
     trained = extra if frozen else list(full_shapes(config, shapes).values())
     bits = 0 if not frozen else 4 if config.model.load_in_4bit or config.adapter.adapter == "qlora" else 8 if config.model.load_in_8bit else 0
-    checkpointing = config.hardware.gradient_checkpointing
+    checkpointing = config.hardware.gradient_checkpointing or _sharded_checkpointing(config, machine, processes)
     return Workload(
-        shapes, precision(config, machine), frozen, bits, (config.model.bnb_config_kwargs or {}).get("bnb_4bit_use_double_quant", True) is not False,
+        shapes, precision(config, machine), frozen, bits, four_bit_settings(config.model.bnb_config_kwargs)["bnb_4bit_use_double_quant"] is not False,
         raw.truthy("quantize_moe_experts"),
         tuple((layer, rank_of(config, layer)) for layer in targets), bool(config.adapter.lora_dropout), bool(config.adapter.peft_use_dora),
         tuple(trained), sum(math.prod(shape) for shape in extra) if frozen else 0, _held(config, shapes, targets), _unpacked(config),
@@ -112,6 +114,12 @@ def workload_of(config: Config, shapes: ModelShapes, machine: Machine, *, tokens
         longest or min(config.data.sequence_len, tokens), is_eager(config) or shapes.model_type in _EXPLICIT,
         (settings.eval_batch_size or settings.micro_batch_size) / settings.micro_batch_size, _norms(shapes), _is_gated(shapes),
         any(".q_norm." in name for name in shapes.tensors))
+
+
+def _sharded_checkpointing(config: Config, machine: Machine, processes: int) -> bool:
+    """FSDP's own switch for gradient checkpointing, which acts where there is something to shard."""
+    shards = config.distributed.fsdp_config
+    return shards is not None and bool(shards.activation_checkpointing) and fleet_of(config, machine, processes).devices > 1
 
 
 def _held(config: Config, shapes: ModelShapes, targets: Sequence[LinearLayer]) -> int:

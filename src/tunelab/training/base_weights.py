@@ -21,6 +21,7 @@ from transformers.utils import logging as transformers_logging
 
 from tunelab.config import Config
 from tunelab.errors import ModelError
+from tunelab.planning.packing import four_bit_settings
 from tunelab.planning.vocabulary import embedding_rows
 from tunelab.training import attention
 
@@ -65,7 +66,7 @@ def random_base(weights: Path, dtype: torch.dtype, auto_class: Any = AutoModelFo
 
 
 def packing(config: Config, compute: torch.dtype) -> BitsAndBytesConfig | None:
-    """How bitsandbytes packs the base of this run, with Axolotl's defaults: NF4, double quantisation, stored as bfloat16; None when it does not."""
+    """How bitsandbytes packs the base of this run, with Axolotl's defaults, stored as bfloat16; None when it does not."""
     model = config.model
     if config.adapter.adapter is None or not (model.load_in_4bit or model.load_in_8bit):
         return None
@@ -73,9 +74,7 @@ def packing(config: Config, compute: torch.dtype) -> BitsAndBytesConfig | None:
     logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
     if model.load_in_8bit:
         return BitsAndBytesConfig(load_in_8bit=True)
-    settings = {"bnb_4bit_quant_type": "nf4", "bnb_4bit_use_double_quant": True, "bnb_4bit_compute_dtype": compute,
-                "bnb_4bit_quant_storage": torch.bfloat16, **(model.bnb_config_kwargs or {})}
-    settings.pop("blocksize", None)  # 64, the only one that there is (rule TL465)
+    settings = {"bnb_4bit_compute_dtype": compute, "bnb_4bit_quant_storage": torch.bfloat16, **four_bit_settings(model.bnb_config_kwargs)}
     return BitsAndBytesConfig(load_in_4bit=True, **settings)
 
 

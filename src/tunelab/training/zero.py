@@ -128,9 +128,9 @@ def _whole(value: Any, flat: torch.Tensor) -> Any:
     """A state of one shard put together on the first process; what is not cut stays as it is."""
     if not isinstance(value, torch.Tensor) or value.shape != flat.shape:
         return value
-    parts = [torch.empty_like(value) for _ in range(dist.get_world_size())] if dist.get_rank() == 0 else None
-    dist.gather(value.contiguous(), parts, dst=0)
-    return torch.cat([part.cpu() for part in parts]) if parts is not None else None
+    whole = value.new_empty(dist.get_world_size() * value.numel()) if dist.get_rank() == 0 else None
+    dist.gather(value.contiguous(), list(whole.chunk(dist.get_world_size())) if whole is not None else None, dst=0)
+    return whole.cpu() if whole is not None else None
 
 
 def _mine(value: Any, flat: torch.Tensor) -> Any:

@@ -75,6 +75,12 @@ def test_each_key_is_judged_by_itself(tmp_path: Path, line: str, code: str, seve
     assert (finding.code, finding.severity) == (code, severity)
 
 
+def test_a_name_of_another_tool_is_not_taken_for_a_misspelling(tmp_path: Path) -> None:
+    finding = next(one for one in read(tmp_path, GOOD + "label_smoothing_factor: 0.1\n").findings if one.line == 6)
+    assert finding.code == "TL101" and finding.fix == "delete `label_smoothing_factor`"
+    assert "transformers' Trainer" in finding.message and "Did you mean" not in finding.message and "dpo_label_smoothing" in finding.message
+
+
 def test_a_secret_is_not_repeated_in_what_is_said_about_it(tmp_path: Path) -> None:
     findings = read(tmp_path, GOOD + "hub_model_id: hf_abcdefghijklmnopqrstuvwxyz012345\n").findings
     assert findings and not any("hf_abc" in text for one in findings for text in (one.message, one.expected, one.fix))

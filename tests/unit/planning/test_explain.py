@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
 import yaml
-from tests.unit.planning.cases import LAPTOP, read, smol_shapes
+from tests.unit.planning.cases import A100, LAPTOP, read, smol_shapes
 
 from tunelab.config.catalogue import FIRST, catalogue, typed_keys
 from tunelab.errors import UsageError
+from tunelab.facts.machine import Machine
 from tunelab.planning.explain import Explanation, explain, explain_key
 from tunelab.planning.steps import plan_steps
 
@@ -57,6 +58,18 @@ def test_numbers_of_this_run(tmp_path: Path) -> None:
     assert "100 rows are held out beside 900" in about["val_set_size"]
     assert "134,515,008 parameters in 30 layers" in about["base_model"] and "538.1 MB in 32 bits" in about["base_model"]
     assert about["flash_attention"] == "Not acted on in this version."
+
+
+def test_a_run_on_several_devices_is_said_to_be_one(tmp_path: Path) -> None:
+    def rows(more: str, machine: Machine = LAPTOP) -> str:
+        config = read(tmp_path, f"{TEXT}\n{more}")
+        return explain(config, machine, smol_shapes(tmp_path), None, ["micro_batch_size"])[0].here
+
+    four = replace(A100, gpus=A100.gpus * 4)
+    assert rows("fsdp_config: {reshard_after_forward: true}", four).endswith("1 x 4 x 4 devices = 16 packed rows a step.")
+    assert "4 devices" in rows("deepspeed: zero2.json", four) and "1 device " in rows("", four)
+    assert "x 1 device = 4 packed rows a step, and N times as many with `tunelab train --nproc N`" in rows("deepspeed: zero2.json")
+    assert "3 devices = 12" in rows("use_ray: true\nray_num_workers: 3")
 
 
 def test_defaults_are_told_from_written_values(tmp_path: Path) -> None:

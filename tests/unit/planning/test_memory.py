@@ -13,9 +13,10 @@ from tunelab.config import Config
 from tunelab.facts.lookup import table_shapes
 from tunelab.facts.machine import Machine
 from tunelab.facts.shapes import ModelShapes
-from tunelab.planning.fleet import Fleet, fleet_of, fully_sharded, zero_stage
+from tunelab.planning.fleet import Fleet, fleet_of, fully_sharded
 from tunelab.planning.memory import PARTS, MemoryPlan, estimate, estimate_evaluation, estimate_memory, estimate_merge, weight_bytes
 from tunelab.planning.optimizers import optimizer_state, optimizers, state_bytes
+from tunelab.planning.packing import four_bit_settings
 from tunelab.planning.workload import Workload, with_lora, with_rows, workload_of
 
 LORA = "adapter: lora\nlora_r: 16\nlora_alpha: 32\nlora_target_linear: true\n"
@@ -126,7 +127,7 @@ def test_zero_s_stages_split_what_they_split(tmp_path: Path) -> None:
     stages = [estimate(work, cuda=True, fleet=Fleet(f"ZeRO-{stage}", 8, 8, stage)) for stage in range(4)]
     assert (one.weights, one.optimizer) == (4 * parameters, 8 * parameters)
     assert stages[0].optimizer == 8 * parameters and stages[0].communication == 4 * parameters, "DDP's buckets"
-    assert [stage.optimizer for stage in stages[1:]] == [parameters] * 3
+    assert [stage.optimizer for stage in stages[1:]] == [parameters + parameters // 2] * 3, "with the 32-bit copies that DeepSpeed updates"
     assert stages[3].weights == parameters // 2 and stages[3].total < stages[2].total < stages[1].total < one.total
     assert 0 < stages[3].communication < 6e9
 
@@ -150,12 +151,28 @@ def test_the_fleet_is_what_the_config_asks_for(tmp_path: Path) -> None:
     assert (wide.devices, wide.shards, wide.tensor) == (8, 4, 2)
 
 
+def test_processes_without_a_gpu_are_a_fleet_too(tmp_path: Path) -> None:
+    assert fleet_of(read(tmp_path, ""), LAPTOP, 2) == Fleet("DDP", 2)
+    assert fleet_of(read(tmp_path, "deepspeed: zero2.json"), LAPTOP, 2) == Fleet("ZeRO-2", 2, 2, 2)
+    assert fleet_of(read(tmp_path, "deepspeed: {zero_optimization: {}}"), LAPTOP, 2).kind == "DDP", "stage 0 splits nothing"
+
+
+def test_fsdp_s_own_checkpointing_counts_where_something_is_sharded(tmp_path: Path) -> None:
+    config = read(tmp_path, "fsdp_config: {activation_checkpointing: true}")
+    one, two = (workload_of(config, big(), LAPTOP, tokens=512, supervised=170, processes=count) for count in (1, 2))
+    assert not one.checkpointing and two.checkpointing
+
+
 def test_deepspeed_configs_are_read_or_told_by_their_names(tmp_path: Path) -> None:
-    (tmp_path / "z.json").write_text(json.dumps({"zero_optimization": {"stage": 3, "offload_optimizer": {"device": "cpu"}}}), encoding="utf-8")
-    assert zero_stage("z.json", tmp_path) == (3, False, True)
-    assert zero_stage("deepspeed_configs/zero3_bf16_cpuoffload_all.json", tmp_path) == (3, True, True)
-    assert zero_stage("deepspeed_configs/zero1.json", tmp_path) == (1, False, False)
-    assert zero_stage({"zero_optimization": {"stage": "x"}}, tmp_path) == (0, False, False) == zero_stage({}, tmp_path)
+    def fleet(asked: object) -> Fleet:
+        return fleet_of(read(tmp_path, f"deepspeed: {json.dumps(asked)}"), LAPTOP, 2)
+
+    (tmp_path / "z.json").write_text(json.dumps({"zero_optimization": {"stage": 3, "offload_optimizer": {"device": "cpu"}, "reduce_bucket_size": "auto",
+                                                                       "stage3_max_live_parameters": 5e6}}), encoding="utf-8")
+    assert fleet("z.json") == Fleet("ZeRO-3", 2, 2, 3, offload_optimizer=True, bucket=0, live=5_000_000)
+    assert fleet("deepspeed_configs/zero3_bf16_cpuoffload_all.json") == Fleet("ZeRO-3", 2, 2, 3, offload_weights=True, offload_optimizer=True)
+    assert fleet("deepspeed_configs/zero1.json").stage == 1 and fleet("theirs.json").stage == 2
+    assert fleet({"zero_optimization": {"stage": "x"}}) == Fleet("DDP", 2)
 
 
 def test_evaluation_takes_less_and_merging_the_stored_weights(tmp_path: Path) -> None:
@@ -193,3 +210,8 @@ def test_experts_are_quantised_only_when_asked(tmp_path: Path) -> None:
     four = "adapter: qlora\nload_in_4bit: true\nlora_target_modules: [q_proj]\n"
     plain, packed = (workload_of(read(tmp_path, four + more), shapes, A100, tokens=512, supervised=100) for more in ("", "quantize_moe_experts: true"))
     assert weight_bytes(plain) > 57e9 > 18e9 > weight_bytes(packed), "bitsandbytes packs linear layers, and experts are one tensor"
+
+
+def test_the_settings_of_packed_weights_are_axolotl_s_under_the_config_s() -> None:
+    assert four_bit_settings(None) == {"bnb_4bit_quant_type": "nf4", "bnb_4bit_use_double_quant": True}
+    assert four_bit_settings({"bnb_4bit_quant_type": "fp4", "blocksize": 64}) == {"bnb_4bit_quant_type": "fp4", "bnb_4bit_use_double_quant": True}
