@@ -7,9 +7,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tunelab.comparison import Comparison, GroupVerdict, Observation, differences_between_sides, judge, observe, read_comparison
+from tunelab.comparison import Comparison, GroupVerdict, Observation, judge, observe, read_comparison
 from tunelab.comparison import compare as ask_all
 from tunelab.comparison.columns import Again, FewShot, with_system
+from tunelab.comparison.preference import PreferenceVerdict, beside, read_preferences, verdicts
 from tunelab.comparison.record import AGAIN, FEW_SHOT
 from tunelab.errors import UsageError
 from tunelab.runners.prompt import Answer, Runner, Sampling
@@ -36,7 +37,7 @@ class Asking:
 
 @dataclass(frozen=True, slots=True)
 class Compared:
-    """A comparison and what it shows. `warnings`: what differs between the sides besides the weights."""
+    """A comparison and what it shows. `warnings`: what differs between the sides besides the weights; `preferences`: what judges found."""
 
     path: Path
     sides: Mapping[str, Mapping[str, Any]]
@@ -44,6 +45,7 @@ class Compared:
     verdicts: tuple[GroupVerdict, ...]
     observations: tuple[Observation, ...]
     warnings: tuple[str, ...]
+    preferences: tuple[PreferenceVerdict, ...] = ()
 
 
 class AnswerWatch:
@@ -85,7 +87,7 @@ def open_comparison(path: Path) -> Compared:
     """Read a comparison file and judge it again: a verdict is computed from the answers, never stored."""
     comparison = read_comparison(path)
     return Compared(path, comparison.sides, comparison, judge(comparison.records).groups, observe(comparison.records),
-                    (*comparison.warnings, *differences_between_sides(comparison.sides, comparison.records)))
+                    comparison.warnings, verdicts(read_preferences(beside(path))))
 
 
 def _run_of(tuned: str) -> Path:

@@ -38,7 +38,8 @@ def comparison_part(compared: Compared) -> ComparisonPart:
     if sampling.samples > 1:
         settings.append(("answers to each prompt", str(sampling.samples)))
     settings.extend((key, str(value)) for key, value in sides["tuned"].items() if key in {"dtype", "device", "runner"})
-    observations = tuple(Observation(one.text, one.prompt_ids[:SHOWN_PROMPTS]) for one in compared.observations)
+    observations = (*(Observation(one.sentence, (*one.lost[:SHOWN_PROMPTS // 2], *one.won[:SHOWN_PROMPTS // 2])) for one in compared.preferences),
+                    *(Observation(one.text, one.prompt_ids[:SHOWN_PROMPTS]) for one in compared.observations))
     return ComparisonPart(_side(sides["base"]), _side(sides["tuned"]), tuple(_group(one, compared) for one in compared.verdicts),
                           tuple(_pair(one) for one in compared.comparison.records), observations, compared.warnings, tuple(settings))
 

@@ -43,6 +43,15 @@ def open_sides(base: str, tuned: str) -> tuple[Runner, Runner]:
     return sides["base"], sides["tuned"]
 
 
+def open_judge(name: str) -> Runner:
+    """A model that judges answers: any that can be named. Raises UsageError, ModelError."""
+    kind, _, rest = name.partition(":")
+    if kind in _SERVED:
+        return _SERVED[kind](rest, name)
+    place = _place(name)
+    return _load(place, place.config).tuned_runner(name)
+
+
 def run_tokenizer(run: Path) -> TextTokenizer:
     """The tokenizer of a run, as training set it up. Raises FolderError, ModelError."""
     folder = RunFolder(run)

@@ -65,7 +65,7 @@ FORMS = [
     "A lamp stood by the river under a clock.",
     "Paris",
     "Rain on the roof\nRain\nSun",
-    "word word word word word word word word word word word word word word word word word word word word word word word word word word word word word word word word word word word word word word word word word word word word word word word word word word ",
+    " ".join(["word"] * 50),
     "The long way home",
     "- bat\n- bee\n- owl\n- fly",
     "It has 60 minutes.\nIs there anything else?",

@@ -53,7 +53,8 @@ def test_the_lab_data_can_be_read() -> None:
     ({"messages": [USER, {"role": "assistant"}]}, "messages[1] has no text"),
     ({"messages": [ANSWER]}, "a message of the user before the answer"),
     ({"messages": [{"role": "system", "content": "a"}]}, "a message of the user"), ({"prompt": "a", "id": ""}, "`id` is"),
-    ({"prompt": "a", "group": "x" * 41}, "`group` is"), ({"prompt": "a", "group": "<b>"}, "`group` is"), ({"prompt": "a", "grader": {"kind": "vibes"}}, "kind is 'vibes'"),
+    ({"prompt": "a", "group": "x" * 41}, "`group` is"), ({"prompt": "a", "group": "<b>"}, "`group` is"),
+    ({"prompt": "a", "grader": {"kind": "vibes"}}, "kind is 'vibes'"),
     ({"prompt": "a", "grader": "exact"}, "kind is None"), ({"prompt": "a", "id": "first"}, "the id 'first' stands in an earlier line"),
 ])
 def test_a_bad_row_names_its_line(tmp_path: Path, row: object, problem: str) -> None:

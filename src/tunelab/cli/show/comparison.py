@@ -18,6 +18,8 @@ def show_comparison(out: Console, result: Compared) -> None:
     """Print each group's verdict, a few pairs of answers, observations and warnings."""
     for verdict in result.verdicts:
         out.print(Text.assemble((f"{verdict.group}: ", "bold"), (plain(verdict.sentence), COLOURS.get(verdict.word, "bold yellow"))))
+    for preference in result.preferences:
+        out.print(plain(preference.sentence))
     table = Table("prompt", "base", "tuned", "", show_lines=True, expand=True)
     for record in _interesting(result.comparison.records)[:SHOWN]:
         table.add_row(Text(_short(record.prompt.messages[-1]["content"])), Text(_short(record.base.text if record.base else "")),
