@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -19,6 +20,69 @@ Models = Annotated[list[str], typer.Argument(
     metavar="MODEL|README|FOLDER...", help="Hub ids (org/name), cards (README.md), models' folders, or a folder of those.", show_default=False)]
 
 Offline = Annotated[bool, typer.Option("--offline", help="Ask nobody: only what was seen of the Hub before (as with HF_HUB_OFFLINE=1).")]
+
+
+class RunsWith(StrEnum):
+    """With what a model shall run."""
+
+    OLLAMA = "ollama"
+    CPU = "cpu"
+    GGUF = "gguf"
+
+
+class Sort(StrEnum):
+    """The order within a step of certainty."""
+
+    DOWNLOADS = "downloads"
+    LIKES = "likes"
+    TRENDING = "trending"
+    UPDATED = "updated"
+
+
+class Kind(StrEnum):
+    """What a model is, compared with its base model."""
+
+    FINETUNE = "finetune"
+    ADAPTER = "adapter"
+    MERGE = "merge"
+    QUANTIZED = "quantized"
+    BASE = "base"
+
+
+@hub.command()
+def find(
+    task: Annotated[str | None, typer.Option("--task", "-t", help="code-generation, chat, summarization, sentiment, translation, ...")] = None,
+    base: Annotated[str | None, typer.Option("--base", help="Made from this model, in whatever way.")] = None,
+    licence: Annotated[str, typer.Option("--license", "--licence", help="The Hub's name of it: apache-2.0, mit, ...")] = "",
+    max_params: Annotated[str | None, typer.Option("--max-params", help="So many parameters at most: 7B, 350M.")] = None,
+    runs_with: Annotated[RunsWith | None, typer.Option("--runs-with", help="ollama: GGUF, or a family that it imports; cpu: fits in memory.")] = None,
+    text: Annotated[str, typer.Option("--text", help="Words that its card, name or tags must have, of all cards that were ever read here.")] = "",
+    kind: Annotated[list[Kind] | None, typer.Option("--kind", help="Only these, several times; without it fine-tunes, adapters and merges.")] = None,
+    sort: Annotated[Sort, typer.Option("--sort", help="The order among models that are equally sure.")] = Sort.DOWNLOADS,
+    limit: Annotated[int, typer.Option("--limit", "-n", min=1, max=200, help="So many models.")] = 20,
+    dump: Annotated[Path | None, typer.Option("--from", help="A statistics dump of the Hub (Parquet) instead of the Hub.")] = None,
+    offline: Offline = False,
+    as_json: Json = False,
+) -> None:
+    """Models that were fine-tuned for a task, the surest first, each with what speaks for it.
+
+    Examples: `tunelab hub find --task summarization --max-params 1B`, `tunelab hub find -t code-generation --base codellama/CodeLlama-7b-hf`,
+    `tunelab hub find -t sentiment --from models.parquet`
+    """
+    from tunelab.cli.progress import find_watch
+    from tunelab.cli.show.hub_find import show_finds
+    from tunelab.workflow.hub_find import as_json as for_machines
+    from tunelab.workflow.hub_find import find as run
+    from tunelab.workflow.hub_find import wish_of
+
+    wish = wish_of(task, base, max_params, licence=licence, runs_with=runs_with.value if runs_with else None, text=text,
+                   kinds=tuple(one.value for one in kind or ()), sort=sort.value, limit=limit)
+    with find_watch(quiet=as_json) as watch:
+        found = run(wish, dump=dump, offline=offline or None, watch=watch)
+    if as_json:
+        print_json(for_machines(found))
+    else:
+        show_finds(console(), wish, found)
 
 
 @hub.command()

@@ -14,6 +14,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn
 from tunelab.cli.output import console
 from tunelab.workflow.compare import AnswerWatch
 from tunelab.workflow.export import ExportWatch
+from tunelab.workflow.hub_find import FindWatch
 
 if TYPE_CHECKING:
     from tunelab.runs.doctor import Diagnosis
@@ -142,6 +143,44 @@ class ExportBar(ExportWatch):
         self._progress.update(self._task, completed=done // 10**6)
 
 
+class FindBar(FindWatch):
+    """Counts the questions to the Hub and the cards."""
+
+    def __init__(self, progress: Progress | None) -> None:
+        self._progress = progress
+        self._tasks: dict[str, TaskID] = {}
+
+    def note(self, text: str) -> None:
+        """Say it."""
+        if self._progress is not None:
+            self._progress.console.print(text)
+
+    def asked(self, done: int, total: int) -> None:
+        """Move on."""
+        self._move("asking the Hub", done, total)
+
+    def read(self, done: int, total: int) -> None:
+        """Move on."""
+        self._move("reading cards", done, total)
+
+    def _move(self, what: str, done: int, total: int) -> None:
+        if self._progress is None:
+            return
+        if what not in self._tasks:
+            self._tasks[what] = self._progress.add_task(what, total=total, detail="")
+        self._progress.update(self._tasks[what], completed=done)
+
+
+@contextmanager
+def find_watch(quiet: bool) -> Iterator[FindBar]:
+    """The watch for one search."""
+    if quiet:
+        yield FindBar(None)
+        return
+    with _progress(transient=True) as progress:
+        yield FindBar(progress)
+
+
 @contextmanager
 def training_watch(as_json: bool) -> Iterator[Any]:
     """The watch for one training run."""
@@ -172,11 +211,11 @@ def export_watch(quiet: bool) -> Iterator[ExportBar]:
         yield ExportBar(progress)
 
 
-def _progress() -> Progress:
+def _progress(*, transient: bool = False) -> Progress:
     out = console(to_stderr=True)
     return Progress(SpinnerColumn(), TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(),
                     TextColumn("{task.fields[detail]}", markup=False), TimeElapsedColumn(), TimeRemainingColumn(), console=out,
-                    disable=not out.is_terminal, transient=False)
+                    disable=not out.is_terminal, transient=transient)
 
 
 def _line(value: dict[str, Any]) -> None:

@@ -24,7 +24,8 @@ from tunelab.hub.record import ModelRecord
 from tunelab.hub.tasks import Task, broader_than
 
 KindName = Literal["finetune", "adapter", "merge", "quantized", "base"]
-KINDS: tuple[KindName, ...] = ("finetune", "adapter", "merge", "quantized", "base")
+WORDS: Mapping[str, str] = {"finetune": "fine-tune", "adapter": "adapter", "merge": "merge", "quantized": "quantised", "base": "base"}
+"""The kinds as people call them."""
 STEPS: tuple[tuple[str, float], ...] = (("sure", 0.65), ("likely", 0.4), ("perhaps", 0.15))
 """The steps of certainty and where each begins. What is below says nothing of the task."""
 MOST_READ = 30
