@@ -28,10 +28,12 @@ _NO_CALL = frozenset("from_pretrained pipeline print open load_dataset load form
                      "ValueError login hf_hub_download snapshot_download getenv append read_csv to from_dict findall sub compile match search Llama LLM cat isinstance mo".split())
 _ASKED = re.compile(r"text|prompt|question|input|sentence|article|query|instruction|sequence|message|review|document|tweet|content|dialog|conversation|example|sample|txt|src|paragraph|story|"
                     r"abstract|code|email|post|comment|news|passage|utterance|word|phrase|title|frase|texto|texte|pregunta", re.IGNORECASE)
-_RESULT = re.compile(r"""[ \t]*(?:(?:=+>|-+>|→|⇒|>>>?|➜|«)[ \t]*|(?=\[\{|\{['"]|\[\(|\[['"]|\[\[['"]|<pad>)|(?P<label>[^\W\d_][^:：\n]{0,40})[:：][ \t]*)(?P<rest>.*)""")
+_RESULT = re.compile(r"""[ \t]*(?:(?:=+>|-+>|→|⇒|>>>?|➜|«)[ \t]*|(?:prints?|returns?|outputs?|gives?)[ \t]+(?=["'\[{(])|(?=["'][^"']+["'][ \t]*\Z)|(?=[A-Z_]{3,}(?:[ \t]*\(?[\d.]+%?\)?)?[ \t]*\Z)|(?=\[\{|\{['"]|\[\(|\[['"]|\[\[['"]|<pad>)|(?P<label>[^\W\d_][^:：\n]{0,40})[:：][ \t]*)(?P<rest>.*)""")
 _SAYS = re.compile(r"\b(?:output|result|response|answer|prints?|returns?|expected|prediction|predicted|generated|summary|translation)\w*\b|出力|输出|结果|結果|출력|결과|вывод|salida|sortie|ausgabe",
                    re.IGNORECASE)
-_LISTED = re.compile(r"""^[ \t]*(?=[\[{(]{1,2}['"]?(?:label|score|generated_text|summary_text|translation_text|answer|token_str|entity|sequence)\b|\[\{)""", re.MULTILINE)
+_LISTED = re.compile(r"""^[ \t]*(?:>>>[ \t]*)?(?=[\[{(]{1,2}['"]?(?:label|score|generated_text|summary_text|translation_text|answer|token_str|entity|sequence)\b|\[\{)""", re.MULTILINE)
+_IS_SCRIPT = re.compile(r"\b(?:await|const|let|var|console\.log)\b")
+_SLASHES = re.compile(r"(?<![:\w\"'`/])//")
 _ESCAPE = re.compile(r"\\([nt\"'\\])")
 _ESCAPED = {"n": "\n", "t": "\t", '"': '"', "'": "'", "\\": "\\"}
 _CODE_LINE = re.compile(r"^(?:import|from|for|if|with|def|print|!)\b|[=\[\]{}]|\w\(|\w\.\w+\(")
@@ -41,6 +43,8 @@ MAX_TOKENS = 2000
 
 def shown_in_code(text: str) -> list[Shown]:
     """The literal prompts of a block of code, in order, with the results that it shows."""
+    if "//" in text and _IS_SCRIPT.search(text):
+        text = _SLASHES.sub("# ", text)
     if ">>> " in text and text.lstrip().startswith((">>>", "#", "$", "ollama")):
         return list(_doctest(text))
     prompts, results = _read(text)

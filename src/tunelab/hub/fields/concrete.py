@@ -57,6 +57,11 @@ def is_stock(text: str) -> bool:
     return bool(_STOCK.search(text.strip(" \t\r\n\"'`*_")[:300]))
 
 
+def is_specific(text: str) -> bool:
+    """Whether a prompt in usage code says something of this model: five words, or another script than the Latin one."""
+    return (len(text.split()) >= 5 or sum(not one.isascii() and one.isalpha() for one in text) >= 6) and not is_stock(text)
+
+
 def is_specification(text: str) -> bool:
     """Whether it says what sort of thing goes in or comes out ("text only"), and is none."""
     words = re.findall(r"[^\W_]+|[(,;.:]", text[:120].casefold())

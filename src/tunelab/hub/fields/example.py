@@ -11,7 +11,7 @@ from typing import Any, Literal
 from tunelab.hub.card import Block, Card
 from tunelab.hub.evidence import Evidence
 from tunelab.hub.fields.code_example import keyed_strings, shown_in_code
-from tunelab.hub.fields.concrete import is_answer, is_concrete, is_language, is_place, is_specification, is_stock, is_usage_code
+from tunelab.hub.fields.concrete import is_answer, is_concrete, is_language, is_place, is_specific, is_specification, is_stock, is_usage_code
 from tunelab.hub.fields.example_table import pairs_in_table
 from tunelab.hub.fields.labels import (
     SPEAKERS,
@@ -131,6 +131,7 @@ class _Reader:
         self.loose: _Part | None = None  # a block without a label, which "Output:" below makes a prompt
         self.called = False  # a line such as "Examples:" stands above
         self.barred = False  # what stands here was announced as data
+        self.above = ""  # the text of the block above
         self.index = 0
 
     def read(self) -> list[Example]:
@@ -151,6 +152,7 @@ class _Reader:
                 self._fence(block)
             else:
                 self._text(block)
+            self.above = block.text[-300:] if block.kind not in ("fence", "table") else ""
         self._close()
         self._flush()
         return self.found
@@ -233,7 +235,7 @@ class _Reader:
 
     def _samples(self, block: Block, *, is_code: bool) -> bool:
         """Messages lists and {"prompt": ..., "output": ...} objects, in JSON or Python."""
-        if "{" not in block.text or not ('"' in block.text or "'" in block.text):
+        if "{" not in block.text or not ('"' in block.text or "'" in block.text) or (_DATA_COLON.search(self.above) and not is_pure_example_heading(self.above)):
             return False
         said: list[tuple[Role, str, int]] = []
         role: Role | None = None
@@ -258,7 +260,7 @@ class _Reader:
                 self._add(one.prompt, one.output, line, 0.85, block.headings)
             else:
                 self._flush()
-                self.waiting = _Part("prompt", [one.prompt], line, self.index, block.headings, "code")
+                self.waiting = _Part("prompt", [one.prompt], line, self.index, block.headings, "code", one.name)
 
     def _turns(self, said: list[Turn], block: Block, template: str, *, offset: int) -> None:
         """A conversation: the first prompt with the answer to it."""
@@ -410,7 +412,11 @@ class _Reader:
     def _flush(self) -> None:
         """A prompt without an output is an example where the card calls it one."""
         part, self.waiting = self.waiting, None
-        if part is None or part.how == "code":
+        if part is None:
+            return
+        if part.how == "code":
+            if not part.label and not self.found and is_specific(part.texts[0]):  # handed to the model itself, in so many words
+                self._add(part.texts[0], None, part.line, 0.5, part.headings)
             return
         called = part.called or any(is_pure_example_heading(one) for one in part.headings[-1:]) or (part.how in ("label", "heading", "intro") and is_pure_example_heading(part.label))
         if called and part.how != "intro" and len(part.texts) == 1:
@@ -447,10 +453,15 @@ def _in_body(card: Card) -> list[Example]:
     return _Reader(card).read()
 
 
+_ON_THE_PROJECT = re.compile(r"\b(?:this|the|your) (?:model|repo\w*|version|adapter|quant\w*|project|dataset)\b|\blicen[cs]e|\bvram\b|\bgguf\b|\bgpus?\b", re.IGNORECASE)
+
+
 def _is_example(prompt: str, output: str | None, headings: tuple[str, ...], label: str) -> bool:
     if not is_concrete(prompt) or not is_language(prompt) or is_stock(prompt) or _is_barred(headings):
         return False
     if output is not None and not (output and is_answer(output)):
+        return False
+    if label.casefold() in ("q", "question") and _ON_THE_PROJECT.search(prompt):
         return False
     if label.casefold() in ("input", "inputs", "text", "input text") and (is_specification(prompt) or is_specification(output or "")):
         return any(is_pure_example_heading(one) for one in headings[-2:]) and not is_specification(prompt)

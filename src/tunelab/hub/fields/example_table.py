@@ -7,11 +7,9 @@ from collections.abc import Iterator
 
 from tunelab.hub.card import Block, plain_text
 from tunelab.hub.fields.concrete import is_concrete, is_language, is_specification
-from tunelab.hub.fields.labels import WEAK, Role, role_of
+from tunelab.hub.fields.labels import LANGUAGES, WEAK, Role, role_of
 
 MAX_ROWS = 10
-_LANGUAGES = frozenset("english german french spanish italian portuguese dutch danish swedish norwegian finnish polish russian ukrainian czech turkish greek arabic hebrew hindi bengali chinese japanese "
-                       "korean vietnamese thai indonesian swahili romanian hungarian bulgarian persian urdu en de fr es it pt nl ru zh ja ko ar".split())
 _NUMBER = re.compile(r"[\s\d.,%±+-]*")
 _OURS = re.compile(r"fine-?\s?tun|ours|our model|after|this model|sft|dpo|lora", re.IGNORECASE)
 _THEIRS = re.compile(r"base|original|before|reference|ground truth|gold|expected|teacher|gpt|chatgpt|target", re.IGNORECASE)
@@ -55,8 +53,8 @@ def _columns(heads: list[str]) -> tuple[int, int, bool] | None:
         best = next((index for index in outputs if _OURS.search(heads[index])), next((index for index in outputs if not _THEIRS.search(heads[index])), outputs[0]))
         return asked, best, heads[asked].casefold() not in WEAK
     names = [re.split(r"[\s(]", head.casefold())[0] if head else "" for head in heads]
-    if len(heads) <= 3 and sum(name in _LANGUAGES for name in names) == 2:
-        first, second = (index for index, name in enumerate(names) if name in _LANGUAGES)
+    if len(heads) <= 3 and sum(name in LANGUAGES for name in names) == 2:
+        first, second = (index for index, name in enumerate(names) if name in LANGUAGES)
         return first, second, False
     return None
 

@@ -17,6 +17,7 @@ _NAMED: tuple[Role, ...] = ("output", "system", "context", "prompt")
 ROLES: dict[str, Role] = {word.replace("_", " "): role for role in _NAMED for word in _KNOWN[role].split()}
 SPEAKERS = frozenset(_KNOWN["speakers"].split())
 """Labels of somebody who talks: the one who answers is the model, whatever its name."""
+LANGUAGES = frozenset(_KNOWN["languages"].split())
 WEAK = frozenset(_KNOWN["weak"].split())
 """Labels that also head other things than a prompt."""
 

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from tunelab.hub.fields.labels import SPEAKERS, Role, role_of
+from tunelab.hub.fields.labels import LANGUAGES, SPEAKERS, Role, role_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,9 +130,12 @@ def _trimmed(text: str, begin: int, end: int) -> tuple[str, int]:
 def _by_names(text: str) -> Iterator[Turn]:
     """Lines that begin with a name and a colon; whoever answers a user is the model, whatever its name. A turn goes to the next such line."""
     places: list[tuple[int, int, Role, str]] = []
+    spoken = ""
     for found in LABEL.finditer(text):
         label = found.group("label").strip(" *_\t")
         role = role_of(label)
+        if role is None and label.casefold() in LANGUAGES:  # a translation: the first language is the prompt's
+            role, spoken = ("output" if spoken and spoken != label else "prompt"), (spoken or label)
         if role is None and places and places[-1][3].casefold() in SPEAKERS and is_name(label):
             role = "output"
         elif role == "system" and places and places[-1][3].casefold() in SPEAKERS:  # rinna's models are called "システム"

@@ -93,6 +93,13 @@ SHOWN: dict[str, tuple[str, str, str | None]] = {
     "arabic": ("**السؤال:** من يقود القارب؟\n\n**الجواب:** أولا.", "من يقود القارب؟", "أولا."),
     "prompts only": ("## Example prompts\n- Name a bird that lives near water.", "Name a bird that lives near water.", None),
     "fence of a prompt before an output": ("### Example:\n```\ntranslate: the boat is late\n```\nModel output:\n```\ndas Boot ist spät\n```", "translate: the boat is late", "das Boot"),
+    "comment that explains": ('```python\nresult = analyse("The boat is late again today.")\nprint(result["curve"])   # the curve of feelings\n```', "The boat is late again today.", None),
+    "javascript": ("```js\nlet out = await pipe('I love the boat!');\n// [{'label': 'POSITIVE', 'score': 0.9}]\n```", "I love the boat!", "POSITIVE"),
+    "trailing word": ('```python\nprint(classify("The boat is late!"))  # NEGATIVE\n```', "The boat is late!", "NEGATIVE"),
+    "languages": ("## Example\nEnglish: The boat is late.\nGerman: Das Boot ist spät.", "The boat is late.", "Das Boot"),
+    "premise": ("## Example\nPremise: The boat is late.\nHypothesis: It is on time.\nLabel: contradiction", "The boat is late.\n\nIt is on time.", "contradiction"),
+    "customer": ("Customer: When does it sail?\nAgent: At noon.", "When does it sail?", "At noon."),
+    "corrections": ("## Examples\nIncorrect: He go to the boat.\nCorrect: He goes to the boat.", "He go to the boat.", "He goes to the boat."),
     "indented in html": ("<b>User:</b> Name a bird.<br>\n<b>Assistant:</b> Heron.<br>", "Name a bird.", "Heron."),
 }
 
@@ -126,6 +133,9 @@ NONE: dict[str, str] = {
     "data rows": '## Training data\nAn example of the data:\n```json\n{"instruction": "Name a bird.", "output": "Heron."}\n```',
     "data format": "The data set has this format:\n\n- question: the title of a thread\n- answer: its best reply",
     "few shots": "## Few-shot evaluation\nQ: Name a bird.\nA: Heron.",
+    "data rows under another heading": 'The training data looks like this.\n\n```json\n{"instruction": "Name a bird.", "output": "Heron."}\n```',
+    "questions on the project": "## Notes\nQ: Which licence has this model?\nA: Apache 2.0.",
+    "generic call": '```python\nprint(pipe("Hello, how are you?"))\n```',
     "faq": "## FAQ\n**Q: Can I use it for work?**\n\nA: Yes.",
     "input and output specified": "**Input:** Models input text only.\n\n**Output:** Models generate text and code only.",
     "gemma's inputs": "### Inputs and outputs\n-   **Input:** Text string, such as a question, a prompt, or a document.\n-   **Output:** Generated English-language text in response to the input.",
@@ -135,7 +145,6 @@ NONE: dict[str, str] = {
     "sentence transformers": "```python\nsentences = ['The weather is lovely today.', \"It's so sunny outside!\"]\nembeddings = model.encode(sentences)\nprint(embeddings.shape)\n# (2, 384)\n```",
     "unfilled": "- **Developed by:** [More Information Needed]\n- **Input:** [More Information Needed]\n- **Output:** [More Information Needed]",
     "special tokens": "```\nUser: <|user-message|>\\n\nBot: <|bot-message|>\\n\n```",
-    "comment that explains": '```python\nresult = analyse("The boat is late again today.")\nprint(result["curve"])   # the curve of feelings\n```',
 }
 
 
