@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
-from functools import lru_cache
+from functools import cache, lru_cache
 from urllib.parse import unquote
 
-from tunelab.hub.model_names import families
+from tunelab.hub.model_names import families, is_model_like
+from tunelab.hub.tasks import tasks
 
 MAX_NAME = 140
 """Characters beyond which a text is no data set's name."""
@@ -30,7 +31,7 @@ _COMMON = frozenset((
     " gpt-3.5 gpt-3.5-turbo gpt4 gpt3 chatgpt claude gemini openai anthropic deepl i we our my the this that these those it its they you here a an all some both each most many model models base version v1 v2 v3 note figure table section step stage phase epoch epochs batch tokens samples sentences words examples"
     " sequences images pages articles documents tweets pairs rows hours million billion trillion thousand january february march april may june july august september october november december monday internet web github twitter reddit youtube facebook cross-entropy masked language modeling causal next sentence prediction"
     " contrastive loss supervised fine-tuning finetuning training data dataset datasets corpus instruction instructions question answering text classification sentiment summarization translation token generation named entity recognition ctc rope yarn colossalai ludwig sentence sentencepiece bpe wordpiece tokenizer see full small large tiny nano"
-    " state-of-the-art university research new custom private proprietary public open open-source high-quality synthetic internal in-house human various multiple several different specific general domain question-answer question-answering question/answer input output prompt response user assistant system positive negative neutral"
+    " state-of-the-art university research new custom private proprietary public open open-source high-quality synthetic internal in-house human various multiple several different specific general domain reinforcement learning q&a text-to-sql rag reward preference optimization optimisation direct group relative policy low-rank adaptation parameter-efficient efficient knowledge distillation question-answer question-answering question/answer input output prompt response user assistant system positive negative neutral"
     " science math code coding medical legal financial news reviews books conversations dialogues chat roleplay stories poems lyrics instruct preference and or not no only with without however additionally moreover while for from in on by at to as of is was are were be been").split())
 _GENERIC = re.compile(r"(?<![^\W_])(?:the|an?|our|my|full|whole|entire|original|cleaned|clean|filtered|train(?:ing)?|split|subset|part|portion|version|of|data ?sets?|dataset\w{0,2}|data|corpus|corpora|collection|benchmark|v\d[\d.]*|\d[\d.]*[km]?|english|en|and|huggingface|hugging|face|conversational|"
                       r"samples?|examples?|records?|rows)(?![^\W_])", re.IGNORECASE)
@@ -74,6 +75,34 @@ def trimmed(piece: str) -> str:
     return name.strip(_EDGES)
 
 
+_GENERAL_STEMS = frozenset("instruct instruction conversation chat dialog code math sentiment emotion review intent spam hate toxic preference persona assistant poetry lyrics translation parallel summar ocr caption wizard evol nli ner sql pos belle moss electricity beans evol kto orpo code bird race liar massive emotion coco".split())
+
+
+@lru_cache(maxsize=4096)
+def is_well_known(name: str) -> bool:
+    """Whether a small word is the name of a data set that everybody knows (imdb, samsum)."""
+    squeezed = "".join(_WORDS.findall(name.casefold()))
+    return squeezed not in _GENERAL_STEMS and squeezed in _stems()
+
+
+@lru_cache(maxsize=4096)
+def is_model(name: str) -> bool:
+    """Whether a name is a model's and not a data set's: it looks like one, and is none of the data sets that are named like models (alpaca)."""
+    if not is_model_like(name):
+        return False
+    parts = {*re.split(r"[^0-9a-z]+", name.lower())}
+    squeezed = "".join(_WORDS.findall(name.casefold()))
+    return _SIZED.search(name) is not None or not any(stem in squeezed if len(stem) > 4 else stem in parts for stem in _stems() - _GENERAL_STEMS)
+
+
+_SIZED = re.compile(r"(?<![\d.])\d{1,3}(?:\.\d)?b(?![a-z\d])", re.IGNORECASE)
+
+
+@cache
+def _stems() -> frozenset[str]:
+    return frozenset("".join(_WORDS.findall(stem)) for task in tasks().values() for stem in task.datasets)
+
+
 _EDGES = " \t\n\"'`*_“”«»「」『』[]{}"
 _ARTICLES = re.compile(r"\A(?:(?:the|a|an|our|both|full|cleaned|custom|subset of|version of|original|from|of|on|using|and|modified|filtered|combined|translated|open-source|publicly available|public|entire|auf dem|dem|der|die|das|le|la|les|el|los)\s+){1,6}", re.IGNORECASE)
 _NOUNS = re.compile(r"(?:\s+(?:data ?sets?|train(?:ing)?|split|subset|samples?|data|benchmark|task|데이터|데이터셋|등|数据集|データセット)){1,4}\Z", re.IGNORECASE)
@@ -87,12 +116,12 @@ def is_hub_id(name: str) -> bool:
 def is_name_like(words: str) -> bool:
     """Whether a piece of a sentence can be a data set's own name, and not hardware, a language, a model, an amount or a common word."""
     parts = words.split()
-    if not parts or len(parts) > 8 or len(words) > 90 or data_name(words) is None or _AMOUNT.match(words):
+    if not parts or len(parts) > 8 or len(words) > 90 or data_name(words) is None or _AMOUNT.match(words) or _EITHER.fullmatch(words):
         return False
-    bare = [part.strip(".,:;'\"()").lower() for part in parts]
+    bare = [part.strip(".,:;'\"()").lower().removesuffix("'s").removesuffix("’s") for part in parts]
     if all(one in _COMMON or one in _LANGUAGES or _AMOUNT.match(one) or len(one) < 2 for one in bare):
         return False
-    return not (_is_model(bare) or bare[0] in ("nvidia", "table", "figure", "section", "google", "rtx"))
+    return not (_is_model(bare) or _MANNER.search(bare[-1]) or bare[0] in ("nvidia", "table", "figure", "section", "google", "rtx"))
 
 
 def _is_model(parts: list[str]) -> bool:
@@ -104,6 +133,9 @@ def _is_model(parts: list[str]) -> bool:
     return head in _MODEL_HEADS
 
 
+_EITHER = re.compile(r"[a-z]+(?:/[a-z]+)+")  # "input/output": no Hub id
+_MANNER = re.compile(r"[-‑](?:only|based|style|like|specific|level|scale|shot|aligned|tuned|quality|generated|source|sourced|domain|turn|following|language|lingual|annotated|labell?ed|related|oriented|driven|trained|train|answering|focused|free|wide|world|house|free|in-the-loop|step|bit|hop|way|class|text|made|written|curated|collected|"
+                     r"filtered|processed|rank|parameter|token|tokens|k|to-end|to-text|to-sql|to-speech|precision|gpu|node|epoch)\Z")
 _MODEL_HEADS = frozenset("bert distilbert roberta gpt2 gpt llama llama2 llama3 mistral mixtral qwen qwen2 qwen3 gemma gemma2 phi bloom falcon mpt t5 mt5 flan-t5 bart mbart deberta electra albert xlnet opt pythia whisper wav2vec2 vit clip deepseek yi marian nllb".split())
 
 
@@ -119,8 +151,19 @@ def _core(name: str) -> str:
     return "".join(_WORDS.findall(_GENERIC.sub(" ", last.casefold())))
 
 
+_VERSION = re.compile(r"(?<![\w.])v?(\d{1,2}(?:\.\d{1,2}){0,2})(?![\w.])", re.IGNORECASE)
+
+
+@lru_cache(maxsize=4096)
+def _version(name: str) -> str:
+    found = _VERSION.search(name)
+    return found.group(1).removesuffix(".0") if found else ""
+
+
 def same_data(one: str, other: str) -> bool:
     """Whether two names mean the same set: imdb and stanfordnlp/imdb, "Alpaca" and tatsu-lab/alpaca, "SQuAD v1.1" and squad."""
+    if _version(one) and _version(other) and _version(one) != _version(other):
+        return False
     if _squeezed(one) == _squeezed(other) or (is_hub_id(one) != is_hub_id(other) and _squeezed(one.rpartition("/")[2]) == _squeezed(other.rpartition("/")[2])):
         return True
     if is_hub_id(one) and is_hub_id(other):

@@ -7,12 +7,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from tunelab.hub.card import Block, Card, links, plain_text
-from tunelab.hub.data_names import data_id, is_hub_id, is_name_like, trimmed
+from tunelab.hub.data_names import data_id, is_hub_id, is_model, is_name_like, is_well_known, trimmed
 from tunelab.hub.evidence import Evidence
 from tunelab.hub.model_names import is_model_like
-from tunelab.hub.tasks import tasks_of_data
 
-NOUN = (r"(?:data ?sets?|corpus|corpora|training data|datensatz\w{0,3}|datensätze\w?|korpus|jeux? de données|conjuntos? de (?:datos|dados)|set di dati|数据集|資料集|数据集合|データセット|データ|コーパス|데이터 ?셋|데이터|말뭉치|датасет\w{0,3}|набор\w{0,3} данных|"
+NOUN = (r"(?:\b(?:data ?sets?|corpus|corpora|training data)\b|datensatz\w{0,3}|datensätze\w?|korpus|jeux? de données|conjuntos? de (?:datos|dados)|set di dati|数据集|資料集|数据集合|データセット|データ|コーパス|데이터 ?셋|데이터|말뭉치|датасет\w{0,3}|набор\w{0,3} данных|данных|"
         r"корпус\w{0,3}|veri set\w{0,6}|bộ dữ liệu|مجموعة بيانات|zbior\w{0,3} danych|datamängd\w{0,3}|datasett\w{0,3}|datensets?)")
 """What data sets are called, in several languages."""
 _NOUN = re.compile(NOUN, re.IGNORECASE)
@@ -26,6 +25,9 @@ _AGAIN = re.compile(r"continu|further|domain-adapt|additional|fine-?tun|finetun"
 _EVALUATED = re.compile(r"\b(?:evaluat\w+|tested|benchmark\w*|test set|test split|validation set|dev set|held-?out|scores?|accuracy of|achiev\w+|outperform\w*|zero-shot|measured|compar\w+|calibrat\w+|contaminat\w+)\b|imatrix|评测|评估|評価|평가", re.IGNORECASE)
 _NOT_THIS = re.compile(r"\bnot (?:been )?(?:fine-?|pre-?)?(?:trained|tuned|included|used)|\b(?:you can|can be|could be|to be|should be|will be|plan to|future|would)\b (?:\w+ )?(?:fine-?tuned|trained|used|adapted)|\be\.g\.|inspired by|similar to|tokenizer|reward model was|in contrast|thanks? to", re.IGNORECASE)
 _TRAINER = re.compile(r"(?:fine-?tuned version of .{1,300}?|trained from scratch|has been trained|was (?:fine-tuned|trained)) on (?:the |an? )?(.{1,160}?) dataset", re.IGNORECASE)
+_MEANS = frozenset({"using", "with", "via", "mit", "avec", "con", "com", "med", "met", "usando", "em", "over"})
+"""Prepositions that stand before tools as often as before data."""
+_DATA_WORD = re.compile(r"wiki|corpus|corpora|news|tweets|reviews|collection|bank|crawl|pile|books?|dump|qa\b|bench|challenge|sequences|dialog|conversations|instruct|articles|pairs|papers|abstracts|forum|posts|comments|stories|\bset\b|archive|library|database", re.IGNORECASE)
 _SENTENCE = re.compile(r"(?<=[.!?])\s+(?=[A-Z\"'`(\[*À-ÞА-Я\d])|[。！？।؟]|\n\s*\n|\n(?=\s*[-*•|#>])|(?<=:)\n|<br>")
 _WORD = re.compile(r"[^\s,;|]+")
 _GAP = re.compile(r"(?:conversational|instruction|instruct|training|train|text|chat|dialogue?|sentiment|movie|reviews?|news|classification|translation|summari[sz]ation|preference|code|math|speech|question-answering|qa|multilingual|parallel|ner|benchmark|language|fine-?tuning|following|emotion|sms|public|open|image|web|[a-z]+-language) ?-?\Z",
@@ -99,7 +101,7 @@ class Reader:
                 if name:
                     place = self._line_of(line, address)
                     yield Named(name, weight, Evidence("card text", self.card.quote(place), self.card.file, place))
-                elif weight >= 0.6 and "huggingface.co" not in address and _is_beside_noun(sentence, label) and is_name_like(trimmed(label)) and not is_model_like(label):
+                elif weight >= 0.6 and "huggingface.co" not in address and _is_beside_noun(sentence, label) and is_name_like(trimmed(label)) and not is_model(label):
                     yield Named(trimmed(label), weight - 0.16, here)
         if weight < 0.5:
             return
@@ -111,15 +113,22 @@ class Reader:
             for name in _behind_noun(sentence, found.end()):
                 yield Named(name, weight - 0.22, here)
         if verb:
-            flat = plain_text(sentence[verb.end() :][:600])
+            flat = plain_text(_ELSEWHERE.sub("", sentence[verb.end() :][:900]))[:600]
             for prep in list(_PREPOSITION.finditer(flat))[:3]:
+                means = prep.group().lower() in _MEANS
                 for name in _enumerated(flat[prep.end() :]):
+                    if means and not (is_hub_id(name) or is_well_known(name) or name.lower() in _KNOWN):
+                        continue
                     yield Named(name, weight - (0.14 if is_hub_id(name) else 0.22), here)
 
     def _line_of(self, line: int, address: str) -> int:
         """The line on which an address stands, from a sentence's first line on."""
         lines = self.card.lines
         return next((number for number in range(line, min(line + 12, len(lines) + 1)) if address in lines[number - 1]), line)
+
+
+_ELSEWHERE = re.compile(r"\[[^\[\]]{0,120}\]\((?!https?://(?:www\.)?(?:huggingface\.co|hf\.co|kaggle\.com))[^()\s]{4,300}\)(?![\s-]{0,2}(?:data|corpus|corpora))")
+"""Links to code, papers, homepages that nothing calls data."""
 
 
 def _trainers(sentence: str) -> Iterator[str]:
@@ -137,13 +146,16 @@ def _trainers(sentence: str) -> Iterator[str]:
 
 
 def _is_beside_noun(sentence: str, label: str) -> bool:
-    place = sentence.find(f"[{label}]")
-    return place >= 0 and _NOUN.search(sentence[max(0, place - 60) : place + len(label) + 300]) is not None
+    place = sentence.find(f"[{label}](")
+    if place < 0 or not label:
+        return False
+    end = sentence.find(")", place + len(label))
+    return _NOUN.search(sentence[max(0, place - 24) : place]) is not None or _NOUN.search(label) is not None or (end > 0 and _NOUN.search(sentence[end : end + 26]) is not None)
 
 
 def is_strong(name: str) -> bool:
     """Whether a word has the form of a name: capitals inside, digits, an underscore; or is one that is known."""
-    return "_" in name or "/" in name or any(letter.isupper() or letter.isdigit() for letter in name) or (bool(tasks_of_data(name)) and name not in ("code", "math", "chat"))
+    return "_" in name or "/" in name or any(letter.isupper() or letter.isdigit() for letter in name) or is_well_known(name)
 
 
 _MARKED = re.compile(r"(?:\*\*|`|\"|“|「|『|«|')([^\"'`*“”「」『』«»\n]{2,70})(?:\*\*|`|\"|”|」|』|»|')[\s-]{0,2}の?\Z")
@@ -164,7 +176,7 @@ def _before_noun(sentence: str, stop: int) -> Iterator[str]:
     marked = _MARKED.search(before)
     if marked:
         name = trimmed(marked.group(1))
-        if name and is_name_like(name) and not is_model_like(name):
+        if name and is_name_like(name) and not is_model(name):
             yield name
         return
     run = _RUN.search(before)
@@ -178,7 +190,7 @@ def _before_noun(sentence: str, stop: int) -> Iterator[str]:
     while words and words[0] in ("of", "The", "This", "These", "Our", "We", "A", "An", "Training", "All", "In", "On", "For", "Using", "Trained", "Fine-tuned", "Finetuned"):
         words.pop(0)
     name = trimmed(" ".join(words))
-    if name and is_name_like(name) and not is_model_like(name):
+    if name and is_name_like(name) and not is_model(name):
         yield name
 
 
@@ -189,7 +201,7 @@ def _behind_noun(sentence: str, start: int) -> Iterator[str]:
     """The name behind the word, as in French or Russian: "le jeu de données Allociné"."""
     found = _BEHIND.match(sentence, start)
     name = trimmed(found.group(1)) if found else ""
-    if name and is_name_like(name) and not is_model_like(name) and (len(name.split()) > 1 or is_strong(name[1:])):
+    if name and is_name_like(name) and not is_model(name) and (len(name.split()) > 1 or is_strong(name[1:])):
         yield name
 
 
@@ -201,10 +213,11 @@ def _enumerated(text: str) -> list[str]:
 
     def close() -> None:
         name = trimmed(" ".join(current))
-        if name and is_name_like(name) and not is_model_like(name) and _stands_alone(name):
+        if name and is_name_like(name) and not is_model(name) and _stands_alone(name):
             found.append(name)
         current.clear()
 
+    inside = [name for part in re.findall(r"\(([^()]{4,200})\)", text)[:2] for piece in re.split(r"[,;+]|\band\b", part) if (name := trimmed(piece.partition("→")[0])) and len(name.split()) < 4 and is_name_like(name) and _stands_alone(name)]
     text = re.sub(r"\([^()]{0,200}\)", "", text)
     for token in _WORD.finditer(text[:500]):
         word = token.group().strip("\"'`*“”()[]")
@@ -222,13 +235,14 @@ def _enumerated(text: str) -> list[str]:
         if (not named and (bare.lower() in _ENDS or waiting < 0)) or (word != bare and len(bare) > 1):
             break
     close()
-    return found[:20]
+    return [*found, *(inside if len(inside) > 1 else ())][:20]
 
 
 def _stands_alone(name: str) -> bool:
     """Whether a name needs no "dataset" beside it to be one."""
     if is_hub_id(name):
         return not name.endswith((".com", ".org"))
-    words = name.split()
-    capitals = sum(word[0].isupper() for word in words)
-    return name.lower() in _KNOWN or (len(words) >= 2 and capitals >= 2) or "_" in name or sum(letter.isupper() for letter in name) >= 2 and name.isascii() and len(name) > 3
+    inner = any(letter.isupper() for word in name.split() for letter in word[1:]) or any(letter.isdigit() for letter in name)
+    if len(name.split()) >= 2:
+        return name[0].isupper() and (inner or _DATA_WORD.search(name) is not None or any(is_well_known(word) for word in name.split()))
+    return name.lower() in _KNOWN or is_well_known(name) or "_" in name or (sum(letter.isupper() for letter in name) >= 2 and name.isascii() and len(name) > 3)

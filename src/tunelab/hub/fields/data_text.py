@@ -6,16 +6,15 @@ import re
 from collections.abc import Iterator
 
 from tunelab.hub.card import Block, Card, links, plain_text
-from tunelab.hub.data_names import data_id, data_name, is_hub_id, is_name_like, trimmed
+from tunelab.hub.data_names import data_id, data_name, is_hub_id, is_model, is_name_like, trimmed
 from tunelab.hub.evidence import Evidence
 from tunelab.hub.fields.data_sentences import NOUN, Named, Reader
-from tunelab.hub.model_names import is_model_like
 
 _DATA_HEADING = re.compile(
     rf"(?:\A|\b)(?:training|train|fine-?tun\w+|finetun\w+|sft|dpo|instruction|preference|pre-?training|trainings?)[ -]?(?:and (?:evaluation|validation|test(?:ing)?) |/ ?\w+ )?(?:{NOUN}|data|daten)|\A\W{{0,8}}(?:\d[\d.]* )?(?:the |our |model )?(?:training )?{NOUN}(?:\(s\))?(?: (?:used|sources?|details?|description|"
     r"information|overview|composition|summary|mix(?:ture)?|리스트|목록|列表))?\W{0,4}\Z|\A\W{0,8}(?:data|data sources?|data mix(?:ture)?|data used|data details|training sets?|datasets? (?:and|&) .{0,30}|.{1,20} (?:and|&) (?:training )?(?:data ?sets?|data))\W{0,4}\Z|训练数据|数据来源|学習データ|学習に使用|学習データセット|使用データ|"
     r"학습 ?데이터|훈련 ?데이터|사용 ?데이터|обучающ|данные для обучения|trainingsdaten|données d['’]entraînement|datos de entrenamiento|dados de treinamento|dati di addestramento|eğitim verisi|dữ liệu huấn luyện", re.IGNORECASE)
-_EVAL_HEADING = re.compile(r"\beval\w*|benchmark|testing|\btests?\b|results?\b|performance|metrics|leaderboard|scores?\b|评测|评估|評価|평가|оценк", re.IGNORECASE)
+_EVAL_HEADING = re.compile(r"\beval\w*|benchmark|testing|\btest (?:set|data|results?|metrics)|\A\W*tests?\W*\Z|results?\b|performance|metrics|leaderboard|scores?\b|评测|评估|評価|평가|оценк", re.IGNORECASE)
 _QUIET_HEADING = re.compile(r"citation|cite|bibtex|licen[sc]e|acknowledg|related|references|see also|other models|thanks|credits|\busage\b|how to|quick ?start|inference|limitation|bias|risk|disclaimer|intended|out[- ]of[- ]scope|prompt|faq|install|hyper-?param|framework|requirements|"
                             r"training logs|formatos?\b|引用|致谢|謝辞|original (?:model )?card|base model|format\b|structure|preprocessing|environment|repository", re.IGNORECASE)
 _LABEL = re.compile(
@@ -28,6 +27,7 @@ _EVALUATED = re.compile(r"\b(?:evaluat|test\b|test set|validation|benchmark|held
 _SPLIT = re.compile(r",(?!\d{3})|;|、|，|؛|&|\+(?=\s)|\s+and\s+|\s+und\s+|\s+et\s+|\s+y\s+|\s+и\s+|→|\n|\s/\s|<br>|•")
 _DESCRIBES = re.compile(r"\.\s|\s[-–—]\s|\.\Z|:\s|\s(?:from|for|which|that|with|by|in|consisting|containing|using|on|split|via)\s", re.IGNORECASE)
 _COUNTED = re.compile(r"\d[\d,. ]*\s?(?:件|条|건|개|文|만|万|samples|examples|rows|pairs|k\b|张|行)", re.IGNORECASE)
+_LIST_FOLLOWS = re.compile(r"(?:\bdata ?sets|\bcorpora|\bdata sources|datensätze\w?|jeux de données|conjuntos de (?:datos|dados)|数据集|データセット|데이터 ?셋|датасет\w{0,3}|корпус\w{0,3})[^.:：\n]{0,40}[:：]\W{0,3}\Z", re.IGNORECASE)
 _STEMS = ("data", "corp", "train", "tun", "distill", "dpo", "sft", "align", "korpus", "learn")
 _OTHER_STEMS = ("数据", "資料", "データ", "コーパス", "学習", "데이터", "말뭉치", "학습", "данных", "датасет", "обуч", "корпус", "训练", "微调", "dữ liệu", "بيانات", "données", "entraîn", "veri ")
 MAX_BLOCKS = 500
@@ -41,7 +41,7 @@ def read_named(card: Card, *, is_base: bool, own_name: str) -> list[Named]:
     after = 0
     for block in card.blocks[:MAX_BLOCKS]:
         if under is not None and block.kind == "item" and _indent(card, block) > under and block.line - after <= 3:
-            found += _value(card, block, block.text.split("\n")[0], block.line, 0.74)
+            found += _value(card, block, block.text.split("\n")[0], block.line, 0.74 if under >= 0 else 0.68)
             after = block.end
             continue
         under = None
@@ -62,6 +62,9 @@ def read_named(card: Card, *, is_base: bool, own_name: str) -> list[Named]:
                 under, after = _indent(card, block) if block.kind == "item" else -1, block.end
         if section not in ("eval", "quiet"):
             found += _labelled_lines(card, block)
+            last = block.text[-160:]
+            if under is None and block.kind == "paragraph" and _LIST_FOLLOWS.search(last):
+                under, after = -1, block.end
         if label is None:
             found += reader.sentences(block, section)
         if section == "data" and block.kind == "item" and label is None:
@@ -74,9 +77,11 @@ def _section(block: Block) -> str:
     for heading in reversed(block.headings):
         if _DATA_HEADING.search(heading) and not re.match(r"\W*(?:evaluation|testing|eval|test|base)\b", heading, re.IGNORECASE):
             return "data"
+        if heading == block.headings[0] and len(block.headings) > 1:
+            break  # the title
         if _EVAL_HEADING.search(heading):
             return "eval"
-        if _QUIET_HEADING.search(heading) and heading != block.headings[0]:
+        if _QUIET_HEADING.search(heading):
             return "quiet"
     return ""
 
@@ -109,7 +114,7 @@ def _value(card: Card, block: Block, text: str, line: int, confidence: float) ->
     flat = _DESCRIBES.split(flat, maxsplit=1)[0]
     for number, piece in enumerate(_SPLIT.split(flat)[:40]):
         name = trimmed(piece)
-        if name and not _COUNTED.search(piece) and is_name_like(name) and _is_value_name(name, "`" in text or "**" in text, first=number == 0) and not is_model_like(name.split()[0] if " " not in name else name):
+        if name and not _COUNTED.search(piece) and is_name_like(name) and _is_value_name(name, "`" in text or "**" in text, first=number == 0) and not is_model(name.split()[0] if " " not in name else name):
             yield Named(name, confidence, evidence)
 
 
@@ -153,9 +158,9 @@ def _entry(card: Card, block: Block) -> Iterator[Named]:
     if head is None or links(text) or _EVALUATED.search(text[:60]):
         return
     name = trimmed(head.group(2) or head.group(3) or "")
-    if not name or _PROPERTY.match(name) or not is_name_like(name) or is_model_like(name) or not _is_value_name(name, False, first=True):
+    if not name or _PROPERTY.match(name) or not is_name_like(name) or is_model(name) or not _is_value_name(name, False, first=True):
         return
     words = name.split()
     strong = len(words) > 1 or "_" in name or any(letter.isupper() for letter in name[1:]) or any(letter.isdigit() for letter in name) or not name.isascii()
-    if strong or head.group(1):
-        yield Named(name, 0.6 if strong else 0.52, Evidence("card text", text, card.file, block.line))
+    if strong:
+        yield Named(name, 0.6, Evidence("card text", text, card.file, block.line))

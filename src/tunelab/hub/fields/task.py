@@ -64,9 +64,10 @@ def _settled(answer: Answer, kind: str | None, declared: set[str]) -> Answer:
             sure[name] *= 0.7
         if declared and not declared & {name, *broader_than(name)} and sure[name] < 0.75:
             sure[name] *= 0.7
+    kinds = {one.value: len({entry.kind for entry in one.evidence}) for one in answer.candidates}
     for name in sorted(sure, key=lambda one: -len(broader_than(one))):
         for broader in broader_than(name):
-            if broader in sure and sure[name] >= (0.5 if broader in ("text-generation", "text-classification") else 0.58):
+            if broader in sure and sure[name] >= (0.5 if broader in ("text-generation", "text-classification") else 0.52 if kinds[name] > 1 else 0.58):
                 sure[broader] = min(sure[broader], sure[name] - 0.02)
     changed = [replace(one, confidence=round(max(sure[one.value], 0.0), 3)) for one in answer.candidates]
     return Answer(tuple(sorted(changed, key=lambda one: -one.confidence)))
@@ -158,13 +159,19 @@ _NO_LETTERS = re.compile(r"[^0-9a-z]+")
 
 def _by_name(record: ModelRecord, kind: str | None) -> Iterator[Candidate]:
     """The parts of its own name, and of its base model's: a copy or a merge is for what its parents are for."""
-    for name, evidence, weight in ((record.name, Evidence("name", record.name), 0.62 if record.is_hub_id else 0.52), *_other_names(record.card)):
-        yield from (Candidate(task, weight * (0.7 if nickname else 1.0), (evidence,)) for task, nickname in hinted(name))
+    copied = kind in ("quantized", "merge")
     told: dict[str, tuple[float, list[Evidence]]] = {}
+    for name, evidence, weight in ((record.name, Evidence("name", record.name), 0.62 if record.is_hub_id else 0.52), *_other_names(record.card)):
+        for task, nickname in hinted(name):
+            if not (copied and nickname):  # a copy has its parent's nickname
+                weight = weight * (0.7 if nickname else 1.0)
+                told[task] = (max(weight, told.get(task, (0.0,))[0]), [*told.get(task, (0.0, []))[1], evidence])
+    yield from (Candidate(task, weight, tuple(evidence)) for task, (weight, evidence) in told.items())
+    told = {}
     for name, evidence in _bases(record):
         for task, nickname in hinted(name):
             weight = (0.52 if task == "chat" else 0.45) if nickname else 0.58
-            if kind not in ("quantized", "merge"):
+            if not copied:
                 weight = 0.5 if task == "text-generation" else 0.45 if task in _BASE_HINTS and not nickname else 0.3
             told.setdefault(task, (weight, []))[1].append(evidence)
     yield from (Candidate(task, weight, tuple(evidence[:4])) for task, (weight, evidence) in told.items())

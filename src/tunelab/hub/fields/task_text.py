@@ -26,7 +26,7 @@ _QUIET = re.compile(r"evaluat|benchmark|result|limitation|bias|citation|cite|ack
                     r"original model|credits|references|metrics|performance|training procedure|ethical|files|provided|quant|install|评测|评估|評価|평가|引用", re.IGNORECASE)
 _NOT_ITS = re.compile(r"\black of\b|\bbase (?:language )?models? for\b|\bwhereas\b|\bpost-training\b|\bnot (?:\w+ ){0,4}(?:for|intended|suitable|trained|fine-?tuned|be used|a)\b|\bisn't\b|outperform|unlike|compared (?:to|with)|\bcould be\b|can be (?:further )?fine-?tuned|to be fine-?tuned|future|should be fine|instead of|\bdownstream|out of scope")
 _SENTENCE = re.compile(r"(?<=[.!?])\s+|[。！？।]|\n")
-_NAMES = re.compile(r"\S*/[\w.-]+|[a-z][\w.]*(?:-[\w.]+)*-\d[\w.-]*|\S+\.(?:jsonl?|csv|txt|py)\b")  # ids, paths, "mistral-7b-instruct": they speak of other things
+_NAMES = re.compile(r"\S*/[\w.-]+|(?<!\S)(?=\S{0,80}\d)[a-z][\w.]{0,40}(?:-[\w.]{1,40}){2,8}|\S+\.(?:jsonl?|csv|txt|py)\b")  # ids, paths, "mistral-7b-instruct": they speak of other things
 _TOKEN = re.compile(r"[a-z][a-z0-9;&]*")
 
 
@@ -37,6 +37,7 @@ class _Zone:
     text: str
     line: int
     weight: float
+    item: bool = False
 
 
 def text_candidates(card: Card) -> list[Candidate]:
@@ -52,8 +53,16 @@ def text_candidates(card: Card) -> list[Candidate]:
             again[name] = again.get(name, 0) + 1
             if weight > best.get(name, (0.0, zone))[0]:
                 best[name] = (weight, zone)
-    return [Candidate(name, round(1 - (1 - weight) * 0.93 ** min(again[name] - 1, 5), 3), (Evidence("card text", zone.text, card.file, zone.line),))
-            for name, (weight, zone) in best.items()]
+    listed = [name for name, (_, zone) in best.items() if zone.item]
+    if len(listed) > 3:  # a list of what an all-round model can do
+        best |= {name: (best[name][0] * 0.65, best[name][1]) for name in listed}
+    return [Candidate(name, round(1 - (1 - weight) * 0.93 ** min(again[name] - 1, 5), 3), (_evidence(card, zone),)) for name, (weight, zone) in best.items()]
+
+
+def _evidence(card: Card, zone: _Zone) -> Evidence:
+    """The sentence as it stands there; where Markdown's marks are in its way, its line."""
+    line = card.quote(zone.line)
+    return Evidence("card text", zone.text if zone.text.strip()[:40] in line or "<" in line else line or zone.text, card.file, zone.line)
 
 
 def words_in(text: str) -> list[str]:
@@ -121,8 +130,8 @@ def _sentences(block: Block, lead: int) -> Iterator[_Zone]:
             if _LABEL.match(low):
                 yield _Zone(sentence, line, LABELLED)
             elif _PURPOSE.search(low):
-                yield _Zone(sentence, line, PURPOSE if lead > 0 else _LATER)
+                yield _Zone(sentence, line, PURPOSE if lead > 0 else _LATER, block.kind == "item")
             elif lead > 0:
-                yield _Zone(sentence, line, FIRST if lead == LEAD and begin == 0 else 0.36)
+                yield _Zone(sentence, line, FIRST if lead == LEAD and begin == 0 else 0.36, block.kind == "item")
         line += sentence.count("\n")
         begin = stop
