@@ -19,9 +19,8 @@ def show_finds(out: Console, wish: Wish, found: Finds) -> None:
     if found.models:
         table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0), show_header=True)
         table.add_column("sure", no_wrap=True)
-        table.add_column("name, and why", overflow="fold", min_width=24)
+        table.add_column("name, base, why", overflow="fold")
         table.add_column("kind", no_wrap=True)
-        table.add_column("base", overflow="fold", min_width=12)
         for name in ("size", "downloads", "likes"):
             table.add_column(name, justify="right", no_wrap=True)
         for one in found.models:
@@ -39,9 +38,8 @@ def _row(table: Table, one: Found) -> None:
     record = one.record
     base = plain(one.base[0] if len(one.base) == 1 else f"{one.base[0]} and {len(one.base) - 1} more" if one.base else "not stated")
     sure = Text(f"{STEPS[one.step][0]} {one.sure:.2f}", style=_STYLES[min(one.step, len(_STYLES) - 1)])
-    name = Text.assemble((plain(record.name), "bold"), " (gated)" if record.gated else "", *((f"\n{plain(why)}", "dim") for why in one.why))
-    kind = WORDS[one.kind.value] if one.kind.value in WORDS else "not stated"
-    table.add_row(sure, name, kind, base, _short(one.parameters), _short(record.downloads), _short(record.likes))
+    name = Text.assemble((plain(record.name), "bold"), " (gated)" if record.gated else "", f"\nfrom {base}", *((f"\n{plain(why)}", "dim") for why in one.why))
+    table.add_row(sure, name, WORDS.get(one.kind.value or "", "not stated"), _short(one.parameters), _short(record.downloads), _short(record.likes))
 
 
 def _left_out(wish: Wish, found: Finds) -> list[str]:
