@@ -210,10 +210,11 @@ def _cpu_moments(work: Workload, static: _Static, fleet: Fleet) -> dict[str, dic
 
 
 def _saving(work: Workload, base: dict[str, float], fleet: Fleet) -> dict[str, float]:
-    """What is in shards is put together on the first process: all trained weights and the optimizer's state, beside its own share of them."""
+    """What is in shards is put together on the first process: all weights that it saves (under FSDP also
+    those that an adapter leaves frozen) and the optimizer's state, beside its own share of them."""
     state = state_bytes(work.optimizer, work.trained, work.galore_rank, work.embedding)
     return {**base, "gradients": 4.0 * work.trained_parameters / max(1, fleet.shards) if fleet.is_zero else 0.0,
-            "buffers": base["buffers"] + state + weight_bytes(work) + 4.0 * work.extra}
+            "buffers": base["buffers"] + state + 4.0 * work.extra + (0.0 if fleet.is_zero and work.adapter else weight_bytes(work))}
 
 
 def _cuda_moments(work: Workload, static: _Static, fleet: Fleet) -> dict[str, dict[str, float]]:

@@ -23,6 +23,7 @@ from pydantic import ValidationError
 
 from tunelab.errors import ConfigError, FolderError, needs
 from tunelab.planning.zero import Zero, for_deepspeed
+from tunelab.training.adapters import saved_names
 from tunelab.training.checkpoint import State, saved_weights
 from tunelab.training.engine import Engine
 from tunelab.training.model import trainable
@@ -113,13 +114,15 @@ class ZeroShards(Engine):
         return self._deepspeed.zero.GatheredParameters([tensor], modifier_rank=0 if changed else None)
 
     def _whole_weights(self) -> dict[str, torch.Tensor]:
-        """All weights by their names in the model on the first process; empty on the others."""
+        """What is saved by its names in the model, on the first process; nothing on the others."""
+        wanted = saved_names(self.model) if hasattr(self.model, "peft_config") else None
         found: dict[str, torch.Tensor] = {}
         parameters = {name for name, _ in self.model.named_parameters(remove_duplicate=False)}
         for name, tensor in self.model.named_parameters():
-            with self._gathered(tensor):
-                if dist.get_rank() == 0:
-                    found[name] = tensor.detach().to("cpu", copy=True)
+            if wanted is None or name in wanted:
+                with self._gathered(tensor):
+                    if dist.get_rank() == 0:
+                        found[name] = tensor.detach().to("cpu", copy=True)
         buffers = {name: tensor for name, tensor in self.model.state_dict().items() if name not in parameters}
         return {**found, **buffers} if dist.get_rank() == 0 else {}
 
