@@ -137,7 +137,8 @@ class HubServer:
 
     def environment(self, cache: Path) -> dict[str, str]:
         """What a process needs to take this for the Hub, with empty caches and no token."""
-        return {"TUNELAB_CACHE": str(cache / "tunelab"), "HF_ENDPOINT": self.url, "HF_HOME": str(cache), "HF_HUB_DISABLE_TELEMETRY": "1", "HF_HUB_DISABLE_XET": "1", "HF_HUB_OFFLINE": "0",
+        return {"TUNELAB_CACHE": str(cache / "tunelab"),
+                "HF_ENDPOINT": self.url, "HF_HOME": str(cache), "HF_HUB_DISABLE_TELEMETRY": "1", "HF_HUB_DISABLE_XET": "1", "HF_HUB_OFFLINE": "0",
                 "HF_DATASETS_OFFLINE": "0", "HF_HUB_DISABLE_PROGRESS_BARS": "1", "NO_PROXY": "127.0.0.1", "no_proxy": "127.0.0.1", "HF_TOKEN": ""}
 
     def find(self, kind: str, parts: list[str]) -> tuple[Repo | None, list[str]]:

@@ -38,7 +38,8 @@ def _row(table: Table, one: Found) -> None:
     record = one.record
     base = plain(one.base[0] if len(one.base) == 1 else f"{one.base[0]} and {len(one.base) - 1} more" if one.base else "not stated")
     sure = Text(f"{STEPS[one.step][0]} {one.sure:.2f}", style=_STYLES[min(one.step, len(_STYLES) - 1)])
-    name = Text.assemble((plain(record.name), "bold"), " (gated)" if record.gated else "", f"\nfrom {base}", *((f"\n{plain(why)}", "dim") for why in one.why))
+    why = ((f"\n{plain(line)}", "dim") for line in one.why)
+    name = Text.assemble((plain(record.name), "bold"), " (gated)" if record.gated else "", f"\nfrom {base}", *why)
     table.add_row(sure, name, WORDS.get(one.kind.value or "", "not stated"), _short(one.parameters), _short(record.downloads), _short(record.likes))
 
 
