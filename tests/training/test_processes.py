@@ -105,7 +105,8 @@ def test_two_processes_are_one_with_twice_the_accumulation_also_in_shards_and_af
 
     one = config(place, "one", gradient_accumulation_steps=4)
     two, shards = config(place, "two"), config(place, "shards", **FSDP)
-    whole, cut = config(place, "whole", **DROPOUT, **FSDP), config(place, "cut", **DROPOUT, **FSDP)
+    added = {**DROPOUT, **FSDP, "tokens": ["<new>"]}  # the file of the adapter then has the embedding, and the head that is tied to it
+    whole, cut = config(place, "whole", **added), config(place, "cut", **added)
     whole_ddp, cut_ddp = config(place, "whole_ddp", **DROPOUT), config(place, "cut_ddp", **DROPOUT)
     full = {"adapter": None, "lora_r": None, "lora_alpha": None, "lora_target_linear": None, "learning_rate": 0.001}
     full_one = config(place, "full_one", **full, gradient_accumulation_steps=4)

@@ -35,7 +35,7 @@ def kept_per_token(work: Workload, *, cuda: bool) -> float:
     ends = 2 * size * hidden + 4 * hidden  # the embedding's output and the last norm
     if work.checkpointing:  # Chen et al. 2016 (arXiv:1604.06174): each layer's input; one layer at a time is computed again
         return (0 if work.offload_activations else work.shapes.layers * size * hidden) + ends
-    return work.shapes.layers * layer_bytes(work, cuda=cuda) + ends
+    return (work.shapes.layers - work.idle) * layer_bytes(work, cuda=cuda) + ends
 
 
 def layer_bytes(work: Workload, *, cuda: bool) -> float:

@@ -29,7 +29,7 @@ def dead_per_token(work: Workload) -> float:
     base = _BASE * base_bytes(work) if in_heap(work.tokens * shapes.intermediate_size * size) else 0.0
     outputs = sum(layer.out_features for layer, _ in work.targets
                   if layer.experts == 1 and layer.name != shapes.head.name and in_heap(4.0 * work.tokens * layer.out_features))
-    dead = base * shapes.layers + _OUTPUTS * 3 * 4 * outputs
+    dead = base * (shapes.layers - work.idle) + _OUTPUTS * 3 * 4 * outputs
     return dead * (_ACCUMULATING if work.accumulation > 1 else 1)
 
 

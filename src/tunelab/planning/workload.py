@@ -6,7 +6,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+import re
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -32,6 +33,7 @@ from tunelab.planning.packing import four_bit_settings
 from tunelab.planning.precision import precision
 
 _EXPLICIT = ("gemma2", "gpt_oss")  # capped scores, sinks: no kernel of torch does them (training.attention)
+_LAYER = re.compile(r"\.(\d+)\.")
 LORA_RANK = 16
 """The rank of the LoRA that is proposed in place of a full fine-tuning."""
 
@@ -49,6 +51,7 @@ class Workload:
     `tokens`, `supervised`: of the largest micro batch. `longest`:
     tokens of its longest sample. `eager`: attention keeps its square of scores. `eval_share`: the largest evaluation batch against the
     largest training batch. `norms`: of a layer. `gated`: its MLP has three matrices, not two. `qk_norms`: queries and keys are normalised.
+    `idle`: layers below the first trained weight, which no gradient reaches.
     """
 
     shapes: ModelShapes
@@ -79,6 +82,7 @@ class Workload:
     norms: int
     gated: bool
     qk_norms: bool
+    idle: int = 0
 
     @property
     def embedding(self) -> tuple[int, int]:
@@ -113,13 +117,21 @@ def workload_of(config: Config, shapes: ModelShapes, machine: Machine, *, tokens
         settings.micro_batch_size, settings.gradient_accumulation_steps, config.data.sequence_len, tokens, supervised,
         longest or min(config.data.sequence_len, tokens), is_eager(config) or shapes.model_type in _EXPLICIT,
         (settings.eval_batch_size or settings.micro_batch_size) / settings.micro_batch_size, _norms(shapes), _is_gated(shapes),
-        any(".q_norm." in name for name in shapes.tensors))
+        any(".q_norm." in name for name in shapes.tensors), 0 if frozen else _idle(shapes, full_shapes(config, shapes)))
 
 
 def _sharded_checkpointing(config: Config, machine: Machine, processes: int) -> bool:
     """FSDP's own switch for gradient checkpointing, which acts where there is something to shard."""
     shards = config.distributed.fsdp_config
     return shards is not None and bool(shards.activation_checkpointing) and fleet_of(config, machine, processes).devices > 1
+
+
+def _idle(shapes: ModelShapes, trained: Collection[str]) -> int:
+    """Decoder layers below the first trained weight; none when the embedding is trained, or the head that is tied to it."""
+    if not trained or any(name.startswith(f"{shapes.embedding.name}.") for name in trained):
+        return 0
+    numbers = [int(found.group(1)) for name in trained if (found := _LAYER.search(name)) is not None]
+    return min(shapes.layers, min(numbers, default=shapes.layers))
 
 
 def _held(config: Config, shapes: ModelShapes, targets: Sequence[LinearLayer]) -> int:

@@ -56,6 +56,8 @@ class Shards(Engine):
         _reshard(self._costed)
         weights = get_model_state_dict(self._costed, options=_WHOLE)
         tied = {name for name, _ in self._costed.named_parameters(remove_duplicate=False)} - {name for name, _ in self._costed.named_parameters()}
+        if hasattr(self.model, "peft_config"):  # whose file has them twice
+            tied = set()
         named = {name.removeprefix(_INSIDE): tensor for name, tensor in weights.items() if name not in tied}
         return State(self.model, get_optimizer_state_dict(self._costed, self.optimizer.optimizer, options=_WHOLE), named)
 

@@ -114,11 +114,11 @@ class ZeroShards(Engine):
         return self._deepspeed.zero.GatheredParameters([tensor], modifier_rank=0 if changed else None)
 
     def _whole_weights(self) -> dict[str, torch.Tensor]:
-        """What is saved by its names in the model, on the first process; nothing on the others."""
+        """What is saved by its names in the model, on the first process; nothing on the others. An adapter's file has tied weights twice."""
         wanted = saved_names(self.model) if hasattr(self.model, "peft_config") else None
         found: dict[str, torch.Tensor] = {}
         parameters = {name for name, _ in self.model.named_parameters(remove_duplicate=False)}
-        for name, tensor in self.model.named_parameters():
+        for name, tensor in self.model.named_parameters(remove_duplicate=wanted is None):
             if wanted is None or name in wanted:
                 with self._gathered(tensor):
                     if dist.get_rank() == 0:

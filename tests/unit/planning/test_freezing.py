@@ -66,3 +66,12 @@ def test_frozen_rows_are_held_a_second_time(tmp_path: Path) -> None:
     config = read_anything(tmp_path, "unfrozen_parameters: ['model.embed_tokens.weight[49000:]']").config
     work = workload_of(config, smol_shapes(tmp_path), LAPTOP, tokens=512, supervised=170)
     assert work.held == 49000 * 576 and work.trained_parameters == 49152 * 576
+
+
+@pytest.mark.parametrize(("patterns", "idle"), [
+    ("['model.layers.2[0-9].+']", 20), ("['model.norm']", 30), ("['model.embed_tokens', 'model.layers.2[0-9].+']", 0), ("['model.layers.0.+']", 0)])
+def test_no_gradient_reaches_the_layers_below_the_first_trained_weight(tmp_path: Path, patterns: str, idle: int) -> None:
+    from tests.unit.planning.cases import LAPTOP
+
+    config = read_anything(tmp_path, f"unfrozen_parameters: {patterns}").config
+    assert workload_of(config, smol_shapes(tmp_path), LAPTOP, tokens=512, supervised=170).idle == idle
