@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import torch
 from accelerate import Accelerator
 from accelerate.utils import DistributedDataParallelKwargs
@@ -15,6 +17,8 @@ from tunelab.training.objective import Costed
 
 def make_accelerator(config: Config, precision: str) -> Accelerator:
     """accelerate for a run's precision (fp32, bf16, fp16), on CUDA where it is."""
+    if not torch.cuda.is_available():
+        os.environ.setdefault("DS_ACCELERATOR", "cpu")  # accelerate imports DeepSpeed where it is installed, which warns when it has to guess
     settings = config.distributed
     ddp = DistributedDataParallelKwargs(
         bucket_cap_mb=settings.ddp_bucket_cap_mb or 25, broadcast_buffers=bool(settings.ddp_broadcast_buffers),

@@ -7,7 +7,6 @@ weights stay in 32 bits, as everywhere here, so DeepSpeed's own mixed precision 
 from __future__ import annotations
 
 import logging
-import os
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -145,8 +144,6 @@ def _mine(value: Any, flat: torch.Tensor) -> Any:
 
 def _deepspeed() -> Any:
     """The package, imported when it is needed: it takes two seconds and looks for compilers."""
-    if not torch.cuda.is_available():
-        os.environ.setdefault("DS_ACCELERATOR", "cpu")
     warnings.filterwarnings("ignore", category=FutureWarning, module="torch.distributed")  # it calls what torch is about to rename
     with needs("distributed", "`deepspeed`"):
         deepspeed = import_module("deepspeed")
