@@ -103,18 +103,18 @@ class HubServer:
 
     def add_model(self, name: str, card: str = "", files: Mapping[str, bytes] | None = None, **about: Any) -> Repo:
         """A model with a card. The Hub's tags, its cardData and its place in the model tree are made of the card's front matter and the files."""
-        front = (yaml.safe_load(card.split("---")[1]) if card.startswith("---") else None) or {}
+        front = _front(card)
         there = {"README.md": card.encode(), **(files or {})}
-        library = front.get("library_name", "")
+        library, pipeline = (value if isinstance(value := front.get(name), str) else None for name in ("library_name", "pipeline_tag"))
         parents = [one for one in _list(front.get("base_model")) if isinstance(one, str)]
         relation = front.get("base_model_relation") or ("adapter" if "adapter_config.json" in there else "merge" if len(parents) > 1 else
                                                         "quantized" if any(one.endswith(".gguf") for one in there) else "finetune")
-        tags = [*([library] if library else []), *_list(front.get("tags")), *(f"dataset:{one}" for one in _list(front.get("datasets"))),
+        tags: list[Any] = [*([library] if library else []), *_list(front.get("tags")), *(f"dataset:{one}" for one in _list(front.get("datasets"))),
                 *_list(front.get("language")), *(f"base_model:{one}" for one in parents), *(f"base_model:{relation}:{one}" for one in parents),
                 *([f"license:{front['license']}"] if "license" in front else []), *(["gguf"] if any(one.endswith(".gguf") for one in there) else [])]
         tree = {"baseModels": {"relation": relation, "models": [{"_id": "0" * 24, "id": one} for one in parents]}} if parents else {}
-        known = {"tags": tags, "cardData": front or None, "pipeline_tag": front.get("pipeline_tag"), "library_name": library or None,
-                 "config": json.loads(there["config.json"]) if "config.json" in there else None, **tree}
+        known = {"tags": [tag for tag in tags if isinstance(tag, str)], "cardData": front or None, "pipeline_tag": pipeline, "library_name": library,
+                 "config": _mapping(there.get("config.json", b"")), **tree}
         return self.add(name, there, kind="models", **{key: value for key, value in known.items() if value is not None}, **about)
 
     def fail(self, part: str, status: int = 200, headers: Mapping[str, str] | None = None, **how: Any) -> Fault:
@@ -180,7 +180,7 @@ def _handler(hub: HubServer) -> type[BaseHTTPRequestHandler]:
                 time.sleep(fault.seconds)
                 self._drip(fault) if fault.drip else self._send(fault.status, fault.body, "application/json", fault.headers)
             elif token and hub.tokens is not None and token not in hub.tokens:
-                self._fault(401, "", "Invalid credentials in Authorization header")
+                self._send(401, b"", "application/json", {"X-Error-Message": "Invalid credentials in Authorization header"})
             elif parts == ["api", "models"]:
                 self._models(parse_qs(split.query))
             elif parts == ["api", "datasets"]:
@@ -312,6 +312,22 @@ def _fits(about: dict[str, Any], asked: dict[str, list[str]]) -> bool:
     return (all(one in tags for one in asked.get("filter", [])) and asked.get("pipeline_tag", [about.get("pipeline_tag")])[0] == about.get("pipeline_tag")
             and asked.get("author", [about["author"]])[0].lower() == about["author"].lower()
             and asked.get("search", [""])[0].lower() in about["id"].lower())
+
+
+def _front(card: str) -> dict[str, Any]:
+    """A card's front matter; what is no YAML or no mapping the Hub does not read."""
+    try:
+        found = yaml.safe_load(card.split("---")[1]) if card.startswith("---") else {}
+    except (yaml.YAMLError, ValueError):
+        found = {}
+    return json.loads(json.dumps(found, default=str)) if isinstance(found, dict) else {}
+
+
+def _mapping(content: bytes) -> dict[str, Any] | None:
+    try:
+        return dict(json.loads(content))
+    except (ValueError, TypeError):
+        return None
 
 
 def _list(value: Any) -> list[Any]:

@@ -34,7 +34,8 @@ CREATE TABLE IF NOT EXISTS models (
     id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE COLLATE NOCASE, pipeline_tag TEXT NOT NULL, tags TEXT NOT NULL, downloads INTEGER,
     likes INTEGER, updated TEXT NOT NULL, seen REAL NOT NULL, read REAL, card TEXT NOT NULL, file TEXT NOT NULL, rest BLOB NOT NULL);
 CREATE INDEX IF NOT EXISTS by_seen ON models (seen);
-CREATE VIRTUAL TABLE IF NOT EXISTS words USING fts5(name, tags, card, content='models', content_rowid='id', tokenize="unicode61 remove_diacritics 2");
+CREATE VIRTUAL TABLE IF NOT EXISTS words USING fts5(name, tags, card, content='models', content_rowid='id',
+    tokenize="porter unicode61 remove_diacritics 2");
 CREATE TRIGGER IF NOT EXISTS added AFTER INSERT ON models BEGIN
     INSERT INTO words (rowid, name, tags, card) VALUES (new.id, new.name, new.tags, new.card); END;
 CREATE TRIGGER IF NOT EXISTS gone AFTER DELETE ON models BEGIN

@@ -95,7 +95,7 @@ class HubClient:
     def _described(self, name: str) -> Mapping[str, Any]:
         """The API's fields of a model."""
         from huggingface_hub import HfApi
-        from huggingface_hub.errors import RepositoryNotFoundError
+        from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError
 
         try:
             try:
@@ -104,7 +104,8 @@ class HubClient:
                 return _fields(HfApi().model_info(name, expand=[one for one in _known(_ALL) if one != "cardData"]))
         except Exception as error:  # see rows
             status = getattr(getattr(error, "response", None), "status_code", 0)
-            if (isinstance(error, RepositoryNotFoundError) or status == 404) and not is_wrong_token(error):
+            missing = (isinstance(error, RepositoryNotFoundError) or status == 404) and not isinstance(error, GatedRepoError)
+            if missing and not is_wrong_token(error):
                 raise unknown(name, self._similar(name)) from error
             raise self._with_what_is_known(refusal(error, name), name) from error
 

@@ -108,8 +108,8 @@ def queries(wish: Wish) -> tuple[Query, ...]:
         found = [replace(whole, pipeline_tag=tag) for tag in wish.task.means]
         found += [replace(whole, filters=(*filters, tag)) for tag in wish.task.tags[:_TAGS]]
         hints = [hint.strip("*") for hint in wish.task.name_hints if len(hint.strip("*")) > 2]
-        kinds = tuple(dict.fromkeys(hints))[:_HINTS]
-        found += [whole] if wish.base else [replace(whole, pipeline_tag=tag, search=hint) for tag in wish.task.pipeline_tags[:1] for hint in kinds]
+        words = tuple(dict.fromkeys(hints))[:_HINTS]
+        found += [whole] if wish.base else [replace(whole, pipeline_tag=tag, search=hint) for tag in wish.task.pipeline_tags[:1] for hint in words]
     if wish.licence:  # the first question is asked without it too, so that it can be said how many have another or none
         found = [found[0], *(replace(one, filters=(*one.filters, f"license:{licence_tag(wish.licence)}")) for one in found)]
     return tuple(dict.fromkeys(found))
@@ -126,7 +126,7 @@ def undecided(wish: Wish, rows: Sequence[ModelRecord]) -> list[ModelRecord]:
     judged = [judge(wish, row) for row in rows if _out(wish, row) in (None, *_UNKNOWN)]
     ranked = _ranked(wish, [one for one in judged if one.kind.value in wish.shown], {row.name: index for index, row in enumerate(rows)})
     first = ranked[: max(MOST_READ, 2 * wish.limit)]
-    return [one.record for one in first if not one.record.card.text and (one.step > 0 or one.kind.value is None)][:MOST_READ]
+    return [one.record for one in first if not one.record.card.text and (wish.text or one.step > 0 or one.kind.value is None)][:MOST_READ]
 
 
 def choose(wish: Wish, rows: Sequence[ModelRecord], *, read: int = 0, notes: Iterable[str] = ()) -> Finds:
@@ -137,9 +137,9 @@ def choose(wish: Wish, rows: Sequence[ModelRecord], *, read: int = 0, notes: Ite
         reason = _out(wish, row)
         found = judge(wish, row) if reason is None else None
         if found is not None and found.kind.value not in wish.shown:
-            reason = _HIDDEN.get(found.kind.value or "", "are of another kind")
+            reason = f"of kind {found.kind.value} (--kind {found.kind.value})" if found.kind.value else "of unknown kind"
         elif found is not None and found.step == len(STEPS):
-            reason = f"say nothing of {wish.task.title.lower()}" if wish.task else "do not look like fine-tunes"
+            reason = f"with too little that speaks for {wish.task.name}" if wish.task else "that hardly look like fine-tunes"
         if reason is not None:
             dropped[reason] += 1
         elif found is not None:
@@ -172,31 +172,30 @@ def _of_task(task: Task, answer: Answer) -> Candidate | None:
     return replace(own[0], confidence=round(own[0].confidence * min(1.0, own[0].confidence / rival if rival else 1.0), 3))
 
 
-_NO_LICENCE, _NO_SIZE, _NO_RUN = "state no licence", "do not tell their size", "do not tell whether they run with {}"
+_NO_LICENCE, _NO_SIZE, _NO_RUN = "without a stated licence", "of unknown size", "not known to run with {}"
 _UNKNOWN = (_NO_LICENCE, _NO_SIZE, *(_NO_RUN.format(how) for how in ("ollama", "cpu", "gguf")))
-_HIDDEN = {"base": "are base models (--kind base shows them)", "quantized": "are quantised copies (--kind quantized shows them)"}
 
 
 def _out(wish: Wish, record: ModelRecord) -> str | None:
     """Why a model is not what was wished for, apart from its task and kind; None when it is."""
     if wish.base and not any(name.lower() == wish.base.lower() for _, name in record.parents):
-        return f"do not name {wish.base} as their base model"
+        return f"made from something else than {wish.base}"
     if wish.licence:
         licence = _licence(record)
         if not licence:
             return _NO_LICENCE
         if licence != licence_tag(wish.licence):
-            return "are under another licence"
+            return "under another licence"
     if wish.max_parameters is not None:
         count = parameters_of(record)
         if count is None:
             return _NO_SIZE
         if count > wish.max_parameters * 1.05:  # a "7B" has 7.24 billion
-            return "are larger"
+            return "larger than that"
     if wish.runs_with is not None:
         runs = runs_with(record, wish.runs_with, wish.memory)
         if runs is not True:
-            return _NO_RUN.format(wish.runs_with) if runs is None else f"do not run with {wish.runs_with}"
+            return _NO_RUN.format(wish.runs_with) if runs is None else f"that cannot be run with {wish.runs_with}"
     return None
 
 

@@ -57,6 +57,8 @@ def find(wish: Wish, *, dump: Path | None = None, offline: bool | None = None, h
     hub = hub or open_client(offline, say=watch.note)
     notes = _assumed(wish)
     rows = _rows(hub, wish, notes, watch)
+    if wish.base and not rows:
+        notes.append(f"No model names {wish.base} as its base model; is it spelt as on the Hub? tunelab hub show {wish.base}")
     rows, read = _with_cards(hub, wish, rows, notes, watch)
     if wish.text:
         rows = _with_words(hub, wish, rows, notes)

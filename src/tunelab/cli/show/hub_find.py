@@ -49,7 +49,7 @@ def _left_out(wish: Wish, found: Finds) -> list[str]:
         lines.append(f"{found.more:,} more fit: --limit {min(200, wish.limit + found.more)}.")
     if found.dropped:
         reasons = ", ".join(f"{number:,} {plain(reason)}" for reason, number in found.dropped.items())
-        lines.append(f"Of {found.seen:,} models that were looked at {reasons}.")
+        lines.append(f"Of {found.seen:,} models that were looked at, left out: {reasons}.")
     return lines
 
 
