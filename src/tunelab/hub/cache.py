@@ -108,7 +108,7 @@ class Cache:
 
     def matching(self, words: str, limit: int = 1000) -> list[ModelRecord]:
         """The models whose name, tags or card have all the words, the most downloaded first. A word in a script without spaces may stand within one."""
-        parts = words.replace('"', " ").split()
+        parts = re.sub(r'["\x00]', " ", words).split()
         spaced = [f'"{one}"' for one in parts if not _UNSPACED.search(one)]
         where, values = list[str](), list[Any]()
         if spaced:
