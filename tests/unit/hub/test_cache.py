@@ -21,7 +21,8 @@ from tunelab.hub.record import ModelRecord
 READ = ModelRecord(
     "org/Tuned", read_card("---\nlicense: mit\n---\n# Tuned\nSummarises \"news\" 要約 articles.\n"), True,
     ("license:mit", "base_model:a/b", "summarization"), "summarization", "peft", {"model_type": "llama", "hidden_size": 8}, {"peft_type": "LORA"},
-    (("adapter", "a/b"),), {"finetune": 3}, {"README.md": None, "x.gguf": 5}, {"BF16": 7}, 7, {"total": 7}, 100, 9, "2026-01-01", "2026-02-02", "manual", ("x is missing.",))
+    (("adapter", "a/b"),), {"finetune": 3}, {"README.md": None, "x.gguf": 5}, {"BF16": 7}, 7, {"total": 7}, 100, 9,
+    "2026-01-01", "2026-02-02", "manual", ("x is missing.",))
 
 
 @pytest.fixture
