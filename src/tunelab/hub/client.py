@@ -166,9 +166,9 @@ class HubClient:
             error = raised.__cause__ if isinstance(raised, LocalEntryNotFoundError) and isinstance(raised.__cause__, Exception) else raised
             if isinstance(error, EntryNotFoundError):  # it is not there after all; or, offline, not in the cache
                 return None
+            if isinstance(error, HubError):
+                raise error from None
             said = refusal(error, row.name)
-            if isinstance(said, HubError) and getattr(error, "response", None) is None:
-                raise said from error
             missing.append(f"{name} could not be read: {said.message} {said.next_step or ''}".strip())
             return None
 
