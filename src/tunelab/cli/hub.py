@@ -69,7 +69,7 @@ def find(
     Examples: `tunelab hub find --task summarization --max-params 1B`, `tunelab hub find -t code-generation --base codellama/CodeLlama-7b-hf`,
     `tunelab hub find -t sentiment --from models.parquet`
     """
-    from tunelab.cli.progress import find_watch
+    from tunelab.cli.find_progress import find_watch
     from tunelab.cli.show.hub_find import show_finds
     from tunelab.workflow.hub_find import as_json as for_machines
     from tunelab.workflow.hub_find import find as run

@@ -9,12 +9,11 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import Progress, TaskID
 
-from tunelab.cli.output import console
+from tunelab.cli.bar import bar
 from tunelab.workflow.compare import AnswerWatch
 from tunelab.workflow.export import ExportWatch
-from tunelab.workflow.hub_find import FindWatch
 
 if TYPE_CHECKING:
     from tunelab.runs.doctor import Diagnosis
@@ -143,51 +142,13 @@ class ExportBar(ExportWatch):
         self._progress.update(self._task, completed=done // 10**6)
 
 
-class FindBar(FindWatch):
-    """Counts the questions to the Hub and the cards."""
-
-    def __init__(self, progress: Progress | None) -> None:
-        self._progress = progress
-        self._tasks: dict[str, TaskID] = {}
-
-    def note(self, text: str) -> None:
-        """Say it."""
-        if self._progress is not None:
-            self._progress.console.print(text)
-
-    def asked(self, done: int, total: int) -> None:
-        """Move on."""
-        self._move("asking the Hub", done, total)
-
-    def read(self, done: int, total: int) -> None:
-        """Move on."""
-        self._move("reading cards", done, total)
-
-    def _move(self, what: str, done: int, total: int) -> None:
-        if self._progress is None:
-            return
-        if what not in self._tasks:
-            self._tasks[what] = self._progress.add_task(what, total=total, detail="")
-        self._progress.update(self._tasks[what], completed=done)
-
-
-@contextmanager
-def find_watch(quiet: bool) -> Iterator[FindBar]:
-    """The watch for one search."""
-    if quiet:
-        yield FindBar(None)
-        return
-    with _progress(transient=True) as progress:
-        yield FindBar(progress)
-
-
 @contextmanager
 def training_watch(as_json: bool) -> Iterator[Any]:
     """The watch for one training run."""
     if as_json:
         yield JsonLines()
         return
-    with _progress() as progress:
+    with bar() as progress:
         yield TrainingBar(progress)
 
 
@@ -197,7 +158,7 @@ def answer_watch(quiet: bool) -> Iterator[AnswerBar]:
     if quiet:
         yield AnswerBar(None)
         return
-    with _progress() as progress:
+    with bar() as progress:
         yield AnswerBar(progress)
 
 
@@ -207,15 +168,8 @@ def export_watch(quiet: bool) -> Iterator[ExportBar]:
     if quiet:
         yield ExportBar(None)
         return
-    with _progress() as progress:
+    with bar() as progress:
         yield ExportBar(progress)
-
-
-def _progress(*, transient: bool = False) -> Progress:
-    out = console(to_stderr=True)
-    return Progress(SpinnerColumn(), TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(),
-                    TextColumn("{task.fields[detail]}", markup=False), TimeElapsedColumn(), TimeRemainingColumn(), console=out,
-                    disable=not out.is_terminal, transient=transient)
 
 
 def _line(value: dict[str, Any]) -> None:

@@ -12,7 +12,6 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
-from email.utils import parsedate_to_datetime
 from typing import Any
 
 from tunelab.errors import HubError
@@ -46,9 +45,9 @@ _NOW: ContextVar[Patience | None] = ContextVar("patience", default=None)
 @contextmanager
 def patient(say: Callable[[str], None] = lambda text: None) -> Iterator[None]:
     """One question to the Hub. `say` hears of a wait. Raises HubError when the Hub is busy, silent or not there."""
-    from huggingface_hub.utils import get_session
+    from huggingface_hub import utils
 
-    session = get_session()
+    session: Any = utils.get_session()  # type: ignore[attr-defined]
     if not hasattr(session, "_tunelab_patient"):
         object.__setattr__(session, "send", _patient(session.send))
         object.__setattr__(session, "_tunelab_patient", True)
@@ -108,10 +107,11 @@ def _once(send: Callable[..., Any], request: Any, stream: bool, options: Mapping
     """The answer; None when the connection failed and that may have been an accident."""
     from huggingface_hub.errors import HfHubHTTPError
 
+    failures: Any = HfHubHTTPError.__bases__[0]  # the base of its HTTP library's errors: httpx in huggingface_hub 1, httpx2 in 2
     try:
         response = send(request, stream=True, **options)
         return response if stream or response.status_code in _BUSY else _whole(response, patience)
-    except HfHubHTTPError.__bases__[0] as error:  # the base of its HTTP library's errors: httpx in huggingface_hub 1, httpx2 in 2
+    except failures as error:
         silent = "Timeout" in type(error).__name__
         if not last and not silent and time.monotonic() < patience.deadline:
             return None
@@ -166,6 +166,8 @@ def _asked(headers: Mapping[str, str]) -> float | None:
     found = _RESET.search(headers.get("ratelimit", ""))
     if found:
         return float(found.group(1)) + 1
+    from email.utils import parsedate_to_datetime
+
     text = headers.get("retry-after", "").strip()
     if text.isdigit() and len(text) < 10:
         return float(text)

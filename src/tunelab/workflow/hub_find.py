@@ -6,17 +6,18 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tunelab.errors import HubError, TunelabError, UsageError
 from tunelab.facts.machine import read_machine
 from tunelab.facts.model import is_hub_id
-from tunelab.hub.cache import age
-from tunelab.hub.client import HubClient, open_client
 from tunelab.hub.find import STEPS, Finds, Found, Wish, choose, queries, undecided
 from tunelab.hub.fit import GGUF_BYTES, ROOM, WEIGHT_BYTES, parse_size
 from tunelab.hub.record import ModelRecord
 from tunelab.hub.tasks import find_task, tasks
+
+if TYPE_CHECKING:  # a dump needs neither
+    from tunelab.hub.client import HubClient
 
 _AT_ONCE = 4
 """Questions to the Hub at the same time."""
@@ -54,6 +55,8 @@ def find(wish: Wish, *, dump: Path | None = None, offline: bool | None = None, h
 
         answer = in_dump(dump, wish)
         return replace(answer, notes=(*answer.notes, *_assumed(wish)))
+    from tunelab.hub.client import open_client
+
     hub = hub or open_client(offline, say=watch.note)
     notes = _assumed(wish)
     rows = _rows(hub, wish, notes, watch)
@@ -87,7 +90,7 @@ def _rows(hub: HubClient, wish: Wish, notes: list[str], watch: FindWatch) -> lis
         if not known:
             raise HubError("Offline, and no model was seen here before: there is nothing to search.",
                            next_step="Search once with a connection (without --offline and HF_HUB_OFFLINE), or in a dump: --from models.parquet")
-        notes.append(f"Offline: searched were the {len(known):,} models that were seen before, the last of them {age(known[0][1])}.")
+        notes.append(f"Offline: searched were the {_seen(known)}.")
         return _merged([hub.listing(query) for query in asked])
     answers: list[list[ModelRecord]] = []
     failures: list[TunelabError] = []
@@ -170,5 +173,11 @@ def _assumed(wish: Wish) -> list[str]:
 def _with_what_is_known(error: TunelabError, hub: HubClient) -> TunelabError:
     known = hub.cache.names() if isinstance(error, HubError) else []
     if known:
-        error.message += f" The cache has {len(known):,} models that were seen before, the last of them {age(known[0][1])}."
+        error.message += f" The cache has {_seen(known)}."
     return error
+
+
+def _seen(known: Sequence[tuple[str, float]]) -> str:
+    from tunelab.hub.cache import age
+
+    return f"{len(known):,} models that were seen before, the last of them {age(known[0][1])}"
