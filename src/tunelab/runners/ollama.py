@@ -191,7 +191,7 @@ class OllamaRunner:
             gone = [one for one in prompt.messages if str(one.get("content") or "").strip() not in text]
             if gone:
                 return f"the text that the model was fed lacks {len(gone)} of {len(prompt.messages)} messages ({gone[0].get('role')} first)"
-        words = len(text.split())
+        words = len((text or " ".join(str(one.get("content") or "") for one in prompt.messages)).split())
         if seen and (known > seen + 1 or seen * 2 < words or seen >= self._context):
             return f"the model was fed {seen} tokens of a prompt with {known or words} {'tokens' if known else 'words'}"
         return ""
