@@ -115,7 +115,8 @@ def _once(send: Callable[..., Any], request: Any, stream: bool, options: Mapping
         silent = "Timeout" in type(error).__name__
         if not last and not silent and time.monotonic() < patience.deadline:
             return None
-        reason = f"it did not answer within {SILENCE:g} seconds" if silent else (str(error) or type(error).__name__).splitlines()[0][:200]
+        said = re.sub(r"\A\[Errno -?\d+\] ", "", str(error)) or type(error).__name__
+        reason = f"it did not answer within {SILENCE:g} seconds" if silent else said.splitlines()[0][:200]
         raise HubError(f"The Hub cannot be reached at {_address(request)}: {reason.rstrip('.')}.", next_step=_NEXT) from error
 
 
@@ -183,4 +184,5 @@ def _in_words(seconds: float) -> str:
 
 
 def _address(request: Any) -> str:
-    return f"{request.url.scheme}://{request.url.netloc.decode('ascii', 'replace')}" if request.url.host else str(request.url)[:200]
+    url = request.url
+    return f"{url.scheme}://{url.netloc.decode('ascii', 'replace')}" if url.host else str(url).partition("/api/")[0].lstrip("/")[:200]
