@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
+from threading import Lock
 from typing import Any
 
 from tunelab.errors import HubError
@@ -39,6 +40,7 @@ class Patience:
     say: Callable[[str], None] = lambda text: None
 
 
+_WRAPPING = Lock()
 _NOW: ContextVar[Patience | None] = ContextVar("patience", default=None)
 
 
@@ -48,9 +50,9 @@ def patient(say: Callable[[str], None] = lambda text: None) -> Iterator[None]:
     from huggingface_hub import utils
 
     session: Any = utils.get_session()  # type: ignore[attr-defined]
-    if not hasattr(session, "_tunelab_patient"):
-        object.__setattr__(session, "send", _patient(session.send))
-        object.__setattr__(session, "_tunelab_patient", True)
+    with _WRAPPING:
+        if not hasattr(session, "_tunelab_patient"):
+            session.send, session._tunelab_patient = _patient(session.send), True
     token = _NOW.set(Patience(say=say))
     try:
         yield
