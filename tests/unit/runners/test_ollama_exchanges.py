@@ -34,7 +34,7 @@ def outcome(double: OllamaDouble, exchange: Mapping[str, Any], server: OllamaSer
     runner = open_ollama("smol", server=server)
 
     def alike(sent: Any) -> bool:  # an answer is no rendered prompt, and neither is what counts tokens
-        return not isinstance(sent, dict) or ("_debug_render_only" in sent) == ("_debug_render_only" in body) and sent.get("template") in ("", None)
+        return not isinstance(sent, dict) or (("_debug_render_only" in sent) == ("_debug_render_only" in body) and sent.get("template") in ("", None))
 
     double.recorded[request["method"], request["path"]] = {**exchange["response"], "for": alike}
     try:
