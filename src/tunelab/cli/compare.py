@@ -29,6 +29,7 @@ def compare(
     max_new_tokens: Annotated[int, typer.Option("--max-new-tokens", min=1, help="Cut an answer after this many tokens.")] = 128,
     html: Annotated[Path | None, typer.Option("--html", help="Also write the answers side by side as a one-file page.")] = None,
     markdown: Annotated[Path | None, typer.Option("--markdown", help="Also write them as Markdown.")] = None,
+    pull: Annotated[bool, typer.Option("--pull", help="Have Ollama download the models that it does not have.")] = False,
     as_json: Json = False,
 ) -> None:
     """The same prompts to both: the answers, the differences, and did fine-tuning help?
@@ -46,7 +47,7 @@ def compare(
     asking = Asking(tuple(prompts), None if general == "none" else general, Sampling(max_new_tokens, temperature, seed, samples), system, few_shot,
                     noise_floor)
     with answer_watch(quiet=as_json) as watch:
-        result = run(base, tuned, asking, out=out, watch=watch)
+        result = run(base, tuned, asking, out=out, watch=watch, pull=pull)
     write_pages(result, html=html, markdown=markdown)
     if as_json:
         print_json(result)

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from tunelab import __version__
-from tunelab.cli import compare, configs, doctor, export, hub, judge, lab, parity, report, runs, train
+from tunelab.cli import compare, configs, doctor, export, hub, judge, lab, pairs, parity, report, runs, train
 from tunelab.errors import TunelabError
 
 app = typer.Typer(
@@ -23,6 +23,7 @@ doctor.add_to(app)
 runs.add_to(app)
 hub.add_to(app)
 compare.add_to(app)
+pairs.add_to(app)
 judge.add_to(app)
 parity.add_to(app)
 export.add_to(app)

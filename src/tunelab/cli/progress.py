@@ -120,6 +120,14 @@ class AnswerBar(AnswerWatch):
         if not self._progress.console.is_terminal and done == total:
             self._progress.console.print(f"{side}: {total} answers")
 
+    def pulled(self, name: str, done: int, total: int) -> None:
+        """How far a download is, in megabytes."""
+        if self._progress is None:
+            return
+        if name not in self._tasks:
+            self._tasks[name] = self._progress.add_task(name, total=None, detail="")
+        self._progress.update(self._tasks[name], completed=done // 10**6, total=total // 10**6 or None, detail="MB")
+
 
 class ExportBar(ExportWatch):
     """Counts the bytes of an export."""

@@ -277,10 +277,11 @@ def _installed(one: Mapping[str, Any]) -> Installed:
 
 def same_name(one: str, other: str) -> bool:
     """Whether two names mean one model: case does not count, and `:latest` and the library's place may be left out."""
-    return _full(one) == _full(other)
+    return full_name(one) == full_name(other)
 
 
-def _full(name: str) -> str:
+def full_name(name: str) -> str:
+    """A name as the server looks it up: "phi3" is phi3:latest."""
     name = name.strip().lower().removeprefix("registry.ollama.ai/").removeprefix("library/")
     return name if ":" in name.rpartition("/")[2] else f"{name}:latest"
 
@@ -288,7 +289,7 @@ def _full(name: str) -> str:
 def _nearest(name: str, has: list[str]) -> str | None:
     import difflib
 
-    family = [one for one in has if _full(one).partition(":")[0] == _full(name).partition(":")[0]]
+    family = [one for one in has if full_name(one).partition(":")[0] == full_name(name).partition(":")[0]]
     return family[0] if family else next(iter(difflib.get_close_matches(name, has, 1)), None)
 
 

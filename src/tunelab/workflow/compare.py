@@ -57,9 +57,12 @@ class AnswerWatch:
     def answer(self, side: str, done: int, total: int) -> None:
         """One more answer of a side."""
 
+    def pulled(self, name: str, done: int, total: int) -> None:
+        """So many bytes of a part of a model have arrived."""
 
-def compare(base: str, tuned: str, asking: Asking, *, out: Path, watch: AnswerWatch | None = None) -> Compared:
-    """Put every prompt to all sides and judge; on an existing `out` it goes on where it was stopped.
+
+def compare(base: str, tuned: str, asking: Asking, *, out: Path, watch: AnswerWatch | None = None, pull: bool = False) -> Compared:
+    """Put every prompt to all sides and judge; on an existing `out` it goes on where it was stopped. `pull`: have Ollama fetch what it lacks.
 
     Raises UsageError, DataError, ModelError, FolderError before anything is asked; RunnerError, StorageError later: answers so far are kept.
     """
@@ -68,6 +71,8 @@ def compare(base: str, tuned: str, asking: Asking, *, out: Path, watch: AnswerWa
     if asking.system:
         prompts = with_system(prompts, asking.system)
     examples = few_shot_examples(_run_of(tuned), asking.few_shot) if asking.few_shot else ()
+    if pull:
+        _pull((base, tuned), watch)
     watch.phase("loading the models")
     one, other = open_sides(base, tuned)
     sides: dict[str, Runner] = {"base": one, "tuned": other}
@@ -88,6 +93,14 @@ def open_comparison(path: Path) -> Compared:
     comparison = read_comparison(path)
     return Compared(path, comparison.sides, comparison, judge(comparison.records).groups, observe(comparison.records),
                     comparison.warnings, verdicts(read_preferences(beside(path))))
+
+
+def _pull(sides: tuple[str, str], watch: AnswerWatch) -> None:
+    """Have Ollama download the models that it does not have. Raises ModelError, RunnerError."""
+    for name in (side.removeprefix("ollama:") for side in sides if side.startswith("ollama:")):
+        from tunelab.runners.ollama import pull
+
+        pull(name, lambda status, done, total, name=name: watch.pulled(f"{name}: {status}", done, total))  # type: ignore[misc]
 
 
 def _run_of(tuned: str) -> Path:
