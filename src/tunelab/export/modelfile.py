@@ -25,6 +25,7 @@ Rendering = Callable[[Sequence[Mapping[str, str]]], str]
 """Messages -> the text that training put before the answer. It may raise a TunelabError for a conversation that its template does not take."""
 ADAPTED = frozenset({"llama", "gemma2"})
 """Architectures whose adapters Ollama takes."""
+_DEFAULT_CONTEXT = 4096
 _SYSTEM = "Speak as a sailor does"
 _TALKS: tuple[tuple[dict[str, str], ...], ...] = (
     ({"role": "user", "content": "Name a colour."},),
@@ -37,13 +38,14 @@ _TALKS: tuple[tuple[dict[str, str], ...], ...] = (
 @dataclass(frozen=True, slots=True)
 class Modelfile:
     """What an Ollama model is made of, beside the weights. `template` None: the file's own Jinja is left to Ollama; `known`: which template it is
-    called here; `notes`: what else there is to say."""
+    called here; `begin`: the token in front of all that training wrote as text and the server adds itself; `notes`: what else there is to say."""
 
     template: str | None = None
     known: str = ""
     system: str = ""
     stops: tuple[str, ...] = ()
     context: int | None = None
+    begin: str = ""
     notes: tuple[str, ...] = ()
 
     @property
@@ -73,20 +75,23 @@ class Created:
 
 def modelfile(rendering: Rendering, *, bos: str = "", eos: str = "", context: int | None = None) -> Modelfile:
     """The Modelfile that does what training's template does: the known template that renders every probe conversation alike, a system prompt
-    that training put in by default, and stop strings. None alike: no TEMPLATE, and that is said. `context`: what training read at most."""
-    trained = [(talk, text.removeprefix(bos) if bos else text) for talk in _TALKS if (text := _tried(rendering, talk)) is not None]
-    default = _default_system(trained)
-    for name, known in _known().items():
-        template = known["template"].replace("BOS", bos).replace("EOS", eos)
-        for system in dict.fromkeys(("", default)):
-            if trained and all(_with_system(template, talk, system) == text for talk, text in trained):
-                return Modelfile(template, name, system, tuple(dict.fromkeys((*known["stops"], *((eos,) if eos else ())))), context, _said(system))
+    that training put in by default, and stop strings. None alike: no TEMPLATE, and that is said. `context`: what training read at most; it is
+    written where Ollama's own default is less."""
+    context = context if context and context > _DEFAULT_CONTEXT else None
+    written = [(talk, text) for talk in _TALKS if (text := _tried(rendering, talk)) is not None]
+    for begin in dict.fromkeys(("", bos)):
+        trained = [(talk, text.removeprefix(begin)) for talk, text in written]
+        found = _alike(trained, bos, eos)
+        if found is not None:
+            name, template, system = found
+            stops = tuple(dict.fromkeys((*_known()[name]["stops"], *((eos,) if eos else ()))))
+            return Modelfile(template, name, system, stops, context, begin, _said(system))
     note = ("No template that is known here does what training's does, so none is written: llama.cpp runs the file's own, unless Ollama takes it for "
             "one that it knows. Prove it: tunelab parity RUN ollama:NAME")
-    return Modelfile(stops=(eos,) if eos else (), context=context, notes=(note,))
+    return Modelfile(stops=(eos,) if eos else (), context=context, begin=bos, notes=(note,))
 
 
-def create(server: OllamaServer, name: str, gguf: Path, made: Modelfile, *, rendering: Rendering | None = None, bos: str = "",
+def create(server: OllamaServer, name: str, gguf: Path, made: Modelfile, *, rendering: Rendering | None = None,
            progress: Progress | None = None) -> Created:
     """Upload the file (once) and create the model; then ask the server what it feeds it, and hold that against training's rendering.
 
@@ -100,7 +105,7 @@ def create(server: OllamaServer, name: str, gguf: Path, made: Modelfile, *, rend
     body |= {"system": made.system} if made.system else {}
     body |= {"parameters": made.parameters} if made.parameters else {}
     server.create(body, progress)
-    return _proven(server, name, rendering, bos)
+    return _proven(server, name, made, rendering)
 
 
 def create_adapted(server: OllamaServer, name: str, base: str, adapter: Path, *, architecture: str, progress: Progress | None = None) -> Created:
@@ -112,7 +117,7 @@ def create_adapted(server: OllamaServer, name: str, base: str, adapter: Path, *,
     digest = _checksum(adapter)
     server.upload(adapter, digest, progress)
     server.create({"model": name, "from": base, "adapters": {adapter.name: digest}}, progress)
-    return _proven(server, name, None, "")
+    return _proven(server, name, Modelfile(), None)
 
 
 def adapter_objection(architecture: str, adapter: Path) -> str | None:
@@ -126,7 +131,7 @@ def adapter_objection(architecture: str, adapter: Path) -> str | None:
     return None
 
 
-def _proven(server: OllamaServer, name: str, rendering: Rendering | None, bos: str) -> Created:
+def _proven(server: OllamaServer, name: str, made: Modelfile, rendering: Rendering | None) -> Created:
     runner = open_ollama(name, server=server)
     differing, told = [], False
     for talk in _TALKS if rendering is not None else ():
@@ -135,9 +140,21 @@ def _proven(server: OllamaServer, name: str, rendering: Rendering | None, bos: s
             continue
         text = runner.fed(Prompt("probe", talk)).text
         told = told or bool(text)
-        if text and text != (wanted.removeprefix(bos) if bos else wanted):
+        alike = {wanted.removeprefix(made.begin), *((wanted,) if made.template is None else ())}
+        if text and text not in alike:
             differing.append(f"a conversation of {len(talk)} messages: training has {wanted[:200]!r}, Ollama {text[:200]!r}")
     return Created(runner.model.name, runner.model.digest, tuple(differing), rendering is not None and not told)
+
+
+def _alike(trained: Sequence[tuple[Sequence[Mapping[str, str]], str]], bos: str, eos: str) -> tuple[str, str, str] | None:
+    """(name, template, default system prompt) of the first known template that renders every conversation as training did."""
+    default = _default_system(trained)
+    for name, known in _known().items():
+        template = known["template"].replace("BOS", bos).replace("EOS", eos)
+        for system in dict.fromkeys(("", default)):
+            if trained and all(_with_system(template, talk, system) == text for talk, text in trained):
+                return name, template, system
+    return None
 
 
 @lru_cache(maxsize=1)

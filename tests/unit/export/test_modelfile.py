@@ -52,12 +52,17 @@ def test_the_template_of_training_is_found_by_what_it_does(jinja: str, known: st
 
 
 def test_a_default_system_prompt_is_not_lost() -> None:
-    found = modelfile(trained(SMOL), bos=BOS, eos="<|im_end|>", context=2048)
+    found = modelfile(trained(SMOL), bos=BOS, eos="<|im_end|>", context=8192)
     assert found.system == "You are SmolLM."
     assert "SYSTEM here" in found.notes[0]
     assert found.text("./model.gguf").splitlines()[0] == "FROM ./model.gguf"
     assert 'SYSTEM "You are SmolLM."' in found.text("./model.gguf")
-    assert "PARAMETER num_ctx 2048" in found.text("./model.gguf")
+    assert "PARAMETER num_ctx 8192" in found.text("./model.gguf")
+
+
+def test_a_beginning_token_that_is_the_mark_of_a_turn_is_kept() -> None:
+    found = modelfile(trained(templates.CHATML), bos="<|im_start|>", eos="<|im_end|>", context=512)
+    assert (found.known, found.begin, found.parameters) == ("chatml", "", {"stop": ["<|im_start|>", "<|im_end|>"]})
 
 
 def test_a_template_that_is_not_known_is_left_to_the_file_and_that_is_said() -> None:
@@ -107,7 +112,7 @@ def test_a_model_is_created_and_asked_what_it_is_fed(served: Served, tmp_path: P
 def test_a_model_that_is_fed_other_text_than_in_training_is_told(served: Served, tmp_path: Path) -> None:
     gguf = _file(served, tmp_path)
     served.made.append("tunelab-test-other")
-    found = create(served.server, "tunelab-test-other", gguf, Modelfile(), rendering=trained(templates.shipped("llama3")), bos=BOS)
+    found = create(served.server, "tunelab-test-other", gguf, Modelfile(), rendering=trained(templates.shipped("llama3")))
     assert "training has" in found.differing[0]
 
 
