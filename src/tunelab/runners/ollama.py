@@ -99,8 +99,8 @@ class OllamaRunner:
             try:
                 text = text or self._text(prompt)
                 return self._read(prompt, sampling, text, self._heard(prompt, sampling))
-            except Gone:
-                if attempt >= len(WAITS):
+            except Gone as error:
+                if error.waited or attempt >= len(WAITS):
                     raise
                 self.server.wait(attempt)
                 attempt += 1

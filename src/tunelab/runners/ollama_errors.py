@@ -17,7 +17,9 @@ class Refused(RunnerError):
 
 
 class Gone(RunnerError):
-    """Nobody answers, or not to the end."""
+    """Nobody answers, or not to the end. `waited`: a further try is of no use, there have been several."""
+
+    waited = False
 
 
 def words_of(said: Any) -> str:

@@ -209,7 +209,11 @@ class OllamaServer:
                 if error.status not in (429, 502, 503, 504):
                     raise
                 self.wait(attempt)
-        return self._once(call)
+        try:
+            return self._once(call)
+        except Gone as error:
+            error.waited = True
+            raise
 
     def _sorted(self, error: Exception, path: str) -> Exception:
         """What an exception of the client means; one that is our own bug is handed back as it is."""
@@ -248,9 +252,9 @@ def _client(address: str, local: bool) -> Any:
 
 def _address(host: str) -> tuple[str, bool]:
     """(the address in full, whether it is this machine). An address to listen on (0.0.0.0) is asked at 127.0.0.1. Raises UsageError."""
-    from ollama._client import _parse_host
-
     try:
+        from ollama._client import _parse_host  # already its import reads OLLAMA_HOST
+
         address = _parse_host(host.strip())
         name = urlsplit(address).hostname
     except ValueError:
