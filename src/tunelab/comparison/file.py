@@ -17,6 +17,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Any
 
+from tunelab.comparison.oddities import oddities
 from tunelab.comparison.record import EXTRA, SIDES, Comparison, Judged, Record
 from tunelab.comparison.sides import differences_between_sides
 from tunelab.errors import FolderError, LockedError, StorageError
@@ -119,7 +120,7 @@ def read_comparison(path: Path) -> Comparison:
     for (side, prompt_id, _), answer in sorted(answers.items(), key=lambda item: item[0][2]):
         by_prompt.setdefault(prompt_id, {}).setdefault(side, []).append(answer)
     records = tuple(_record(prompt, by_prompt.get(prompt.id, {}), known) for prompt in _prompts(path, header))
-    return Comparison(header, records, differences_between_sides(header["sides"], records))
+    return Comparison(header, records, (*differences_between_sides(header["sides"], records), *oddities(records)))
 
 
 def _prompts(path: Path, header: Mapping[str, Any]) -> list[Prompt]:
