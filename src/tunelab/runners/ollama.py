@@ -10,6 +10,7 @@ import json
 import re
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -22,7 +23,8 @@ from tunelab.runners.prompt import Answer, Fed, Prompt, Sampling, digest
 ANSWER_SECONDS = 1800.0
 """An answer that is still being written after so long is cut, and that is said."""
 KEEP_ALIVE = "30m"
-_LEAST_CONTEXT = 2048
+_LEAST_CONTEXT, _MOST_CONTEXT = 2048, 131_072
+"""Tokens; the second for a model that does not say how much it can read."""
 _CRASHES = 3
 """So many times may the model crash on one prompt, and so many prompts in a row may fail, before it is given up."""
 _STOPS = {"stop": "end", "length": "length"}
@@ -53,7 +55,6 @@ class OllamaRunner:
         self._more, self._seconds = dict(options or {}), seconds
         self._context = 0
         self._renders, self._counts = True, True
-        self._failed = 0
 
     def facts(self) -> dict[str, Any]:
         """Model, digest, quantisation, template, context; and what is baked into the model that stays in force. `overruled`: what does not."""
@@ -72,15 +73,27 @@ class OllamaRunner:
         return facts
 
     def answer(self, prompts: Sequence[Prompt], sampling: Sampling) -> Iterator[Answer]:
-        """Answer every prompt, one after the other. Raises ModelError (the model was removed), RunnerError (the server stays away)."""
+        """Answer every prompt, one after the other. Raises ModelError (the model was removed), RunnerError (the server stays away).
+
+        A prompt on which the model crashes is an answer with an error only when another one is answered: where none is, the fault is not the
+        prompts', nothing is recorded, and the same command may be run again.
+        """
         self._make_room(max((self._guess(prompt) for prompt in prompts), default=0) + sampling.max_new_tokens)
+        held: list[Answer] = []
+        works = False
         for prompt in prompts:
             answer = self._answer(prompt, sampling)
-            self._failed = self._failed + 1 if answer.stop == "error" and "refused" in answer.details else 0
-            if self._failed >= _CRASHES:
-                raise RunnerError(f"Ollama cannot run the model: {answer.details['error']}.", where=f"ollama:{self.model.name}",
-                                  next_step=answer.details["refused"] or "Look into the server's log; then run the same command again.")
-            yield answer
+            if answer.stop == "error" and "refused" in answer.details:
+                held.append(answer)
+                if len(held) >= _CRASHES:
+                    raise self._cannot_run(answer)
+                continue
+            works = True
+            yield from (*held, answer)
+            held.clear()
+        if held and not works:
+            raise self._cannot_run(held[-1])
+        yield from held
 
     def fed(self, prompt: Prompt) -> Fed:
         """The text that the model is fed, and its token ids; either is empty where the server does not tell."""
@@ -90,6 +103,10 @@ class OllamaRunner:
     def close(self) -> None:
         """Let go of the connections."""
         self.server.close()
+
+    def _cannot_run(self, answer: Answer) -> RunnerError:
+        return RunnerError(f"Ollama cannot run the model: {answer.details['error']}.", where=f"ollama:{self.model.name}",
+                           next_step=answer.details["refused"] or "Look into the server's log; then run the same command again.")
 
     def _answer(self, prompt: Prompt, sampling: Sampling) -> Answer:
         text, crashes, attempt = "", 0, 0
@@ -124,22 +141,22 @@ class OllamaRunner:
         """Ask and listen to the end. Raises Refused, Gone (also for a stream that just ends)."""
         heard, started, size = _Heard(), time.monotonic(), 0
         limit = sampling.max_new_tokens
-        parts = self.server.stream(*self._question(prompt, sampling))
-        for count, part in enumerate(parts):
-            message = mapping(part.get("message"))
-            piece, thought = _text(part.get("response") or message.get("content")), _text(part.get("thinking") or message.get("thinking"))
-            heard.texts.append(piece)
-            heard.thoughts.append(thought)
-            size += len(piece) + len(thought)
-            heard.last = part
-            if part.get("done"):
-                return heard
-            if time.monotonic() - started > self._seconds:
-                heard.cut = f"cut after {self._seconds:.0f} seconds"
-            elif count > 2 * limit + 64 or size > 64 * limit + 4096:
-                heard.cut = f"cut: the server went on past {limit} tokens"
-            if heard.cut:
-                return heard
+        with closing(self.server.stream(*self._question(prompt, sampling))) as parts:  # a hang-up ends what the model still writes
+            for count, part in enumerate(parts):
+                message = mapping(part.get("message"))
+                piece, thought = _text(part.get("response") or message.get("content")), _text(part.get("thinking") or message.get("thinking"))
+                heard.texts.append(piece)
+                heard.thoughts.append(thought)
+                size += len(piece) + len(thought)
+                heard.last = part
+                if part.get("done"):
+                    return heard
+                if time.monotonic() - started > self._seconds:
+                    heard.cut = f"cut after {self._seconds:.0f} seconds"
+                elif count > 2 * limit + 64 or size > 64 * limit + 4096:
+                    heard.cut = f"cut: the server went on past {limit} tokens"
+                if heard.cut:
+                    return heard
         raise Gone("Ollama's answer broke off in the middle.", where=self.server.address,
                    next_step="Run the same command again: only what is missing is asked for.")
 
@@ -235,7 +252,7 @@ class OllamaRunner:
         room = _LEAST_CONTEXT
         while room < tokens:
             room += max(1024, room // 2)
-        self._context = max(self._context, min(room, self.model.context or room))
+        self._context = max(self._context, min(room, self.model.context or _MOST_CONTEXT))
         return self._context
 
     def _grow(self, said: str, new_tokens: int) -> bool:

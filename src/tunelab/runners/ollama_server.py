@@ -11,8 +11,8 @@ import os
 import re
 import shutil
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Generator, Iterator, Mapping
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -163,17 +163,17 @@ class OllamaServer:
             raise Refused(200, words_of(said["error"]), f"{self.address}{path}")
         return said
 
-    def stream(self, path: str, body: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    def stream(self, path: str, body: Mapping[str, Any]) -> Generator[dict[str, Any], None, None]:
         """The parts of a streamed answer; one try. Raises Refused (also for an error line under status 200), Gone."""
-        parts = self._client._request(dict, "POST", path, json={**body, "stream": True}, stream=True)
-        while True:
-            try:
-                part = next(parts)
-            except StopIteration:
-                return
-            except Exception as error:
-                raise self._sorted(error, path) from error
-            yield part
+        with closing(self._client._request(dict, "POST", path, json={**body, "stream": True}, stream=True)) as parts:
+            while True:
+                try:
+                    part = next(parts)
+                except StopIteration:
+                    return
+                except Exception as error:
+                    raise self._sorted(error, path) from error
+                yield part
 
     def wait(self, attempt: int) -> None:
         """Wait before a further try."""

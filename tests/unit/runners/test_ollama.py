@@ -288,9 +288,17 @@ def test_a_prompt_that_brings_the_model_down_each_time_is_an_error_and_the_next_
 
 def test_a_model_that_never_runs_is_given_up_with_the_reason(double: OllamaDouble) -> None:
     double.faults.extend(["memory"] * 9)
+    found: list[Answer] = []
     with pytest.raises(RunnerError, match="requires more system memory") as caught:
-        answers(quick(double), [ask("a", str(number)) for number in range(5)])
+        for answer in quick(double).answer([ask("a", str(number)) for number in range(5)], Sampling(16)):
+            found.append(answer)
+    assert found == []  # nothing is recorded that another run would then not ask for
     assert "smaller" in str(caught.value.next_step)
+
+
+def test_a_prompt_that_brings_the_model_down_at_the_end_is_an_error_too(double: OllamaDouble) -> None:
+    double.faults.extend(["", "crash", "crash", "crash"])
+    assert [answer.stop for answer in answers(quick(double), [ask("a", "0"), ask("b", "1")])] == ["end", "error"]
 
 
 def test_an_endless_answer_is_cut_and_said(double: OllamaDouble) -> None:
@@ -325,7 +333,8 @@ def test_bytes_that_are_no_text_are_replaced_and_said(double: OllamaDouble) -> N
 @pytest.mark.parametrize("fault", ["html", "list"])
 def test_an_answer_that_is_not_ollamas_is_an_error(double: OllamaDouble, fault: str) -> None:
     double.faults.extend([fault] * 3)
-    assert "not what Ollama says" in one(quick(double)).details["error"]
+    with pytest.raises(RunnerError, match="not what Ollama says"):
+        one(quick(double))
 
 
 def test_something_else_on_the_port_is_noticed(double: OllamaDouble) -> None:
