@@ -183,7 +183,7 @@ class OllamaRunner:
         tokens, seen = _count(last, "eval_count"), _count(last, "prompt_eval_count")
         reason = str(last.get("done_reason") or ("length" if tokens >= sampling.max_new_tokens else "stop"))
         stop = "length" if heard.cut else _STOPS.get(reason, "error")
-        ids = self._ids(text)
+        ids = self._begun(self._ids(text), seen)
         if ids and seen and len(ids) != seen:
             details["prompt_tokens_elsewhere"] = len(ids)
             ids = ()
@@ -235,11 +235,14 @@ class OllamaRunner:
         if not isinstance(ids, list) or not all(isinstance(one, int) for one in ids):
             self._counts = False
             return ()
+        whole = self._begun(tuple(ids), fed + new)
+        return whole[:fed] if len(whole) == fed + new or (not said.get("response") and len(whole) == fed) else ()
+
+    def _begun(self, ids: tuple[int, ...], wanted: int) -> tuple[int, ...]:
+        """The ids with the token in front that the server adds when it feeds the model (to a conversation, not to a bare text) but does not tell."""
         begin = self.model.info.get("tokenizer.ggml.bos_token_id")
-        if len(ids) == fed + new - 1 and isinstance(begin, int) and ids[:1] != [begin] and self.model.info.get("tokenizer.ggml.add_bos_token", True):
-            ids = [begin, *ids]  # the server adds it when it feeds the model, and does not count it here
-        said_text = _text(said.get("response"))
-        return tuple(ids[:fed]) if len(ids) == fed + new or (not said_text and len(ids) == fed) else ()
+        added = isinstance(begin, int) and self.model.info.get("tokenizer.ggml.add_bos_token", True) and ids[:1] != (begin,)
+        return (begin, *ids) if added and ids and len(ids) == wanted - 1 and isinstance(begin, int) else ids
 
     def _guess(self, prompt: Prompt) -> int:
         """Tokens that a prompt may have: where the server would cut it in silence, as many as bytes."""

@@ -216,6 +216,17 @@ def test_a_token_that_the_server_adds_in_front_is_told_too(double: OllamaDouble)
     assert runner.fed(ask("hi")).ids == (1, 7, 8)
 
 
+def test_a_token_that_only_a_conversation_is_begun_with_is_told_too(double: OllamaDouble) -> None:
+    runner = quick(double)
+    runner.model = replace(runner.model, info={**runner.model.info, "tokenizer.ggml.add_bos_token": True})
+    known = len(tokens(COLOUR))
+    double.recorded["POST", "/api/generate"] = {"status": 200, "json": {
+        "response": "x", "context": list(range(100, 100 + known)), "prompt_eval_count": known - 1, "eval_count": 1}}
+    answer = one(runner)
+    assert answer.prompt_ids == (1, *range(100, 99 + known))
+    assert "truncated" not in answer.details
+
+
 # -- faults
 
 
