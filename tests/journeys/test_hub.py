@@ -113,12 +113,12 @@ def test_look_note_and_report(hub: HubServer, place: Path) -> None:
 def test_for_machines(hub: HubServer, place: Path) -> None:
     one = json.loads(run(hub, place, "hub", "show", "marsh/heron-7b-chat", "--json").stdout)
     assert (one["name"], one["link"]) == ("marsh/heron-7b-chat", "https://huggingface.co/marsh/heron-7b-chat")
-    assert one["base_model"]["value"] == "marsh/heron-7b" and one["datasets"]["value"] == ["marsh/bird-talk"]
+    assert one["base_model"]["value"] == ["marsh/heron-7b"] and one["datasets"]["value"] == ["marsh/bird-talk"]
     assert one["base_model"]["candidates"][0]["evidence"][0] == {
         "kind": "card metadata", "quote": "base_model: marsh/heron-7b", "file": "README.md", "line": 3}
     two = json.loads(run(hub, place, "hub", "show", "marsh/heron-7b-chat", "pond/heron-lora", "--json").stdout)
     assert [model["name"] for model in two["models"]] == ["marsh/heron-7b-chat", "pond/heron-lora"] and two["failures"] == []
-    assert two["models"][1]["axolotl"]["errors"] == 1 and two["models"][1]["about_base"]["base_model"]["value"] == "marsh/heron-7b"
+    assert two["models"][1]["axolotl"]["errors"] == 1 and two["models"][1]["about_base"]["base_model"]["value"] == ["marsh/heron-7b"]
     lines = run(hub, place, "hub", "show", "marsh/heron-7b-chat", "pond/heron-lora", "--jsonl").stdout.splitlines()
     assert [json.loads(line)["name"] for line in lines] == ["marsh/heron-7b-chat", "pond/heron-lora"]
     tree = json.loads(run(hub, place, "hub", "tree", "marsh/heron-7b-chat", "--json").stdout)

@@ -88,7 +88,8 @@ def test_a_circle_ends() -> None:
 def test_parents_that_are_missing_gated_or_on_a_disk_are_said() -> None:
     known = Known()
     known.add("meta/gated", gated="manual")
-    start = known.add("me/mine", ("merge", "meta/gated"), ("merge", "gone/away"), ("merge", "/workspace/out"), ("merge", "C:\\models\\x"), ("merge", "a b"))
+    start = known.add("me/mine", ("merge", "meta/gated"),
+                      ("merge", "gone/away"), ("merge", "/workspace/out"), ("merge", "C:\\models\\x"), ("merge", "a b"))
     found = {one.name: one for one in read_tree(known, start).parents}
     assert found["meta/gated"].state == "gated" and "manual" in found["meta/gated"].note and found["meta/gated"].is_root
     assert found["gone/away"].state == "missing" and "knows no model" in found["gone/away"].note

@@ -168,4 +168,4 @@ def test_no_card_breaks_the_page(tmp_path: Path, text: str) -> None:
 def test_the_json_beside_it_has_the_sheet(tmp_path: Path) -> None:
     (done,) = note([card(tmp_path)], tmp_path / "notebook").models
     kept = json.loads(done.json.read_text(encoding="utf-8"))
-    assert kept["fields"]["base_model"]["text"] == "org/base" and kept["sheet"]["base_model"]["value"] == "org/base"
+    assert kept["fields"]["base_model"]["text"] == "org/base" and kept["sheet"]["base_model"]["value"] == ["org/base"]
