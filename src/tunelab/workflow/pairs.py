@@ -76,16 +76,16 @@ class _Model:
 def suggest_pairs(folder: Path = Path(), *, host: str | None = None, cache: Path | None = None) -> Pairs:
     """Look everywhere; what is not there is a note. `folder`: where runs are looked for; `cache`: the Hugging Face cache (default: its own)."""
     notes: list[str] = []
-    installed: dict[str, str] | None = None
+    installed = frozenset[str]()
     found: list[Pair] = list(_runs(folder))
     try:
         models = _installed(host)
-        installed = {_full(one.name): one.name for one in models}
+        installed = frozenset(_full(one.name) for one in models)
         found += _in_ollama(models)
     except (RunnerError, UsageError) as error:
         notes.append(f"Ollama: {error.message}{f' {error.next_step}' if error.next_step else ''}")
     found += _in_cache(cache, notes)
-    found += _well_known(installed or {})
+    found += _well_known(installed)
     order = {"yes": 0, "not known": 1, "no": 2}
     said = {frozenset((pair.base, pair.tuned)) for pair in found if pair.derives != "not known"}
     once = {(pair.base, pair.tuned): pair for pair in reversed(found) if pair.derives != "not known" or {pair.base, pair.tuned} not in said}
@@ -126,7 +126,8 @@ def _in_ollama(models: Sequence[_Model]) -> Iterator[Pair]:
     """Pairs among installed models of one architecture and size."""
     for tuned in models:
         for base in models:
-            if tuned is base or (base.shape != tuned.shape and not _is_parent(base, tuned)):
+            alike = base.shape == tuned.shape and None not in base.shape
+            if tuned is base or not (alike or _is_parent(base, tuned)):
                 continue
             word, evidence = _derives(base, tuned)
             if word != "not known" or (base.name < tuned.name and base.blobs != tuned.blobs):
@@ -192,7 +193,7 @@ def _record(snapshot: Path, name: str) -> ModelRecord | None:
     return replace(records[0], name=name, is_hub_id=True) if records else None
 
 
-def _well_known(installed: Mapping[str, str]) -> Iterator[Pair]:
+def _well_known(installed: frozenset[str]) -> Iterator[Pair]:
     text = (resources.files("tunelab.facts") / "known" / "pairs.tsv").read_text(encoding="utf-8")
     for row in csv.DictReader(text.splitlines(), delimiter="\t", quoting=csv.QUOTE_NONE):
         missing = tuple(f"ollama:{row[side]}" for side in ("base", "tuned") if _full(row[side]) not in installed)
