@@ -10,12 +10,16 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
 import torch
 
 from tunelab.errors import ModelError
+from tunelab.facts.shapes import read_model_config
+
+THEIRS = "Export it as a merged model and use llama.cpp's own converter: tunelab export RUN --to merged"
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +34,7 @@ class Family:
 FAMILIES: Mapping[str, Family] = MappingProxyType({
     "llama": Family("llama", permuted=True), "mistral": Family("llama", permuted=True), "granite": Family("granite", permuted=True),
     "qwen2": Family("qwen2"), "qwen3": Family("qwen3"), "gemma": Family("gemma", norm_plus_one=True), "gemma2": Family("gemma2", norm_plus_one=True),
-    "gemma3_text": Family("gemma3", norm_plus_one=True), "smollm3": Family("smollm3"), "olmo2": Family("olmo2"), "phi3": Family("phi3"),
+    "gemma3_text": Family("gemma3", norm_plus_one=True), "smollm3": Family("smollm3", permuted=True), "olmo2": Family("olmo2"), "phi3": Family("phi3"),
 })
 """model_type -> how it is written."""
 
@@ -78,30 +82,60 @@ def permuted(value: torch.Tensor, heads: int) -> torch.Tensor:
     return value.reshape(heads, 2, value.shape[0] // heads // 2, *value.shape[1:]).swapaxes(1, 2).reshape(value.shape)
 
 
-def layout_of(config: Mapping[str, Any], where: str) -> Layout:
-    """How a model with this config.json is written. Raises ModelError for a family that is not known here."""
+def layout_of(folder: Path) -> Layout:
+    """How the model in a folder is written; its sizes as transformers reads them, so that what config.json leaves out has its value. Raises
+    ModelError for a model that llama.cpp would not run as transformers does."""
     import gguf
+    from transformers import AutoConfig
 
-    kind = str(config.get("model_type", ""))
+    kind, where = str(read_model_config(folder).get("model_type", "")), str(folder)
     family = FAMILIES.get(kind)
     if family is None:
-        raise ModelError(f"Models of the type {kind!r} are not written as GGUF here; the types are {', '.join(FAMILIES)}.", where=where,
-                         next_step="Export it as a merged model and use llama.cpp's own converter: tunelab export RUN --to merged")
-    scaling = rope(config)
-    if scaling.get("rope_type", "default") not in ("default", "linear", "llama3"):
-        raise ModelError(f"The rope scaling {scaling.get('rope_type')!r} is not written as GGUF here; expected default, linear or llama3.", where=where)
+        raise ModelError(f"Models of the type {kind!r} are not written as GGUF here; the types are {', '.join(FAMILIES)}.", where=where, next_step=THEIRS)
+    try:
+        config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False).to_dict()
+    except Exception as error:  # transformers' checks raise what they like
+        raise ModelError(f"transformers cannot read the model's config.json: {' '.join(str(error).split())[:200]}", where=where,
+                         next_step="Download the model again.") from error
+    wrong = _peculiarity(config, family.architecture)
+    if wrong is not None:
+        raise ModelError(f"llama.cpp would not run this model as transformers does: {wrong}.", where=where, next_step=THEIRS)
     number = next(number for number, name in gguf.MODEL_ARCH_NAMES.items() if name == family.architecture)
     return Layout(family, config, gguf.get_tensor_name_map(number, int(config["num_hidden_layers"])))
 
 
+def _peculiarity(config: Mapping[str, Any], architecture: str) -> str | None:
+    """What llama.cpp has no key for and takes for given, where this model has it otherwise; in a few words, or None."""
+    layers, kind = int(config["num_hidden_layers"]), rope(config).get("rope_type")
+    if kind not in ("default", "linear", "llama3"):
+        return f"its rope scaling is {kind!r}, and default, linear and llama3 are written here"
+    every = {"gemma2": 2, "gemma3": 6}.get(architecture)
+    if every is not None and config["layer_types"] != ["sliding_attention" if (layer + 1) % every else "full_attention" for layer in range(layers)]:
+        return f"not every layer but each {every}th has a sliding window"
+    if architecture == "smollm3" and config["no_rope_layers"] != [int((layer + 1) % 4 != 0) for layer in range(layers)]:
+        return "other layers than each 4th are without rotary embedding"
+    if every is not None:
+        large = {"gemma2": 46, "gemma3": 62}[architecture] == layers  # the 27B of both
+        scale = config["hidden_size"] // config["num_attention_heads"] if large else config["head_dim"]
+        if config["query_pre_attn_scalar"] != scale:
+            return f"its attention is scaled by {config['query_pre_attn_scalar']} (query_pre_attn_scalar), and not by {scale}"
+    if architecture == "gemma2" and None in (config["attn_logit_softcapping"], config["final_logit_softcapping"]):
+        return "its logits are not capped"
+    return None
+
+
 def rope(config: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The rotary embedding's settings, in the spelling of transformers 5 and of those before."""
+    """The rotary embedding's settings; `local_theta`: that of layers with a sliding window, where it is another."""
     found = config.get("rope_parameters") or {}
     if "full_attention" in found:  # one entry per kind of layer: Gemma 3
-        found = {**found["full_attention"], "local_theta": found.get("sliding_attention", {}).get("rope_theta")}
-    older = config.get("rope_scaling") or {}
-    theta = found.get("rope_theta") or config.get("rope_theta") or 10000.0
-    return {"rope_type": older.get("rope_type", older.get("type", "default")), **older, **found, "rope_theta": theta}
+        return {**found["full_attention"], "local_theta": found["sliding_attention"]["rope_theta"]}
+    return found
+
+
+def context(layout: Layout) -> int:
+    """Tokens up to which llama.cpp does what transformers does: beyond a sliding window it does not, but for Gemma."""
+    window, longest = layout.config.get("sliding_window"), int(layout.config["max_position_embeddings"])
+    return min(longest, int(window)) if window and layout.family.architecture not in ("gemma2", "gemma3") else longest
 
 
 def write_sizes(writer: Any, layout: Layout) -> None:
@@ -109,7 +143,7 @@ def write_sizes(writer: Any, layout: Layout) -> None:
     import gguf
 
     config, scaling = layout.config, rope(layout.config)
-    writer.add_context_length(int(config["max_position_embeddings"]))
+    writer.add_context_length(context(layout))
     writer.add_embedding_length(int(config["hidden_size"]))
     writer.add_block_count(int(config["num_hidden_layers"]))
     writer.add_feed_forward_length(int(config["intermediate_size"]))
@@ -120,7 +154,7 @@ def write_sizes(writer: Any, layout: Layout) -> None:
     writer.add_layer_norm_rms_eps(float(config.get("rms_norm_eps", 1e-6)))
     writer.add_vocab_size(int(config["vocab_size"]))
     writer.add_rope_freq_base(float(scaling["rope_theta"]))
-    writer.add_rope_dimension_count(int(layout.head_dim * float(config.get("partial_rotary_factor") or 1.0)))
+    writer.add_rope_dimension_count(int(layout.head_dim * float(config.get("partial_rotary_factor") or scaling.get("partial_rotary_factor") or 1.0)))
     if scaling["rope_type"] == "linear":
         writer.add_rope_scaling_type(gguf.RopeScalingType.LINEAR)
         writer.add_rope_scaling_factor(float(scaling["factor"]))
@@ -150,7 +184,7 @@ def rope_factors(layout: Layout) -> torch.Tensor | None:
 def _write_peculiar(writer: Any, layout: Layout) -> None:
     """What only some families have."""
     config, kind = layout.config, layout.family.architecture
-    if kind in ("gemma2", "gemma3", "phi3") and config.get("sliding_window"):
+    if kind in ("gemma2", "gemma3") and config.get("sliding_window"):
         writer.add_sliding_window(int(config["sliding_window"]))
     if kind == "gemma2":
         writer.add_attn_logit_softcapping(float(config["attn_logit_softcapping"]))

@@ -121,8 +121,7 @@ def _greedy(model: Any, prompt: Sequence[int], ends: frozenset[int]) -> tuple[in
 
 def _position(runner: GgufRunner, ids: Sequence[int], logprobs: torch.Tensor) -> tuple[float, float, bool]:
     """(divergence, largest difference among likely tokens, whether the likeliest token is the same)."""
-    _, told = runner.next_logprobs(ids, LIKELIEST)
-    served = told[0] if told else {}
+    served = runner.next_logprobs(ids, LIKELIEST)
     ours = logprobs.double()
     kl, left_p, left_q, largest = 0.0, 1.0, 1.0, 0.0
     for token, log_q in served.items():

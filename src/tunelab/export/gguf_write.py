@@ -21,7 +21,6 @@ from tunelab.export.gguf_layout import Layout, layout_of, rope_factors, write_si
 from tunelab.export.gguf_vocabulary import write_vocabulary
 from tunelab.facts.model import weight_paths
 from tunelab.facts.safetensors_header import read_header
-from tunelab.facts.shapes import read_model_config
 
 Said = Callable[[int, int], None]
 _NUMBERS = {"f32": "ALL_F32", **{kind: f"MOSTLY_{kind.upper()}" for kind in KINDS if kind != "f32"}}
@@ -54,8 +53,7 @@ def write_model(folder: Path, out: Path, tokenizer: TextTokenizer, *, quantize: 
     """Write the model. Raises ModelError for a family, tokenizer or tensor that is not known here, OSError when the disk is full."""
     with needs("gguf", "Writing GGUF"):
         import gguf
-    config = read_model_config(folder)
-    layout = layout_of(config, str(folder))
+    layout = layout_of(folder)
     tensors = _laid_out(folder, layout, quantize)
     rows = next(one.shape[0] for one in tensors if one.name == "token_embd.weight")
     writer = gguf.GGUFWriter(str(out), layout.family.architecture)
@@ -79,7 +77,7 @@ def write_adapter(base: Path, adapter: Path, out: Path, settings: Mapping[str, A
     if settings.get("rank_pattern") or settings.get("alpha_pattern"):
         raise ModelError("The adapter has other ranks in some layers, which llama.cpp's adapters cannot.", where=str(adapter),
                          next_step=_MERGED)
-    layout = layout_of(read_model_config(base), str(base))
+    layout = layout_of(base)
     scale = float(settings["lora_alpha"])
     rank = int(settings["r"])
     if settings.get("use_rslora"):

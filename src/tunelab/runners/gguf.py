@@ -23,10 +23,10 @@ _STOPS = {"eos": "end", "word": "end", "limit": "length", "none": "end"}
 
 
 class GgufRunner:
-    """One GGUF file (and adapter) in a llama.cpp server of its own, started at the first question."""
+    """One GGUF file (and adapter) in a llama.cpp server of its own, started at the first question. `exact`: see LlamaProcess."""
 
-    def __init__(self, path: Path, adapter: Path | None = None, *, name: str = "", threads: int | None = None) -> None:
-        self.path, self.adapter, self._threads = path, adapter, threads
+    def __init__(self, path: Path, adapter: Path | None = None, *, name: str = "", threads: int | None = None, exact: bool = False) -> None:
+        self.path, self.adapter, self._threads, self._exact = path, adapter, threads, exact
         self.name = name or path.stem
         self._header = read_gguf(path)
         if adapter is not None:
@@ -34,6 +34,7 @@ class GgufRunner:
         self.context = min(MOST_CONTEXT, _trained_context(self._header) or MOST_CONTEXT)
         self._process: LlamaProcess | None = None
         self._server: Server | None = None
+        self._plain_token: int | None = None
 
     def facts(self) -> dict[str, Any]:
         """File, adapter, quantisation, template, context."""
@@ -53,12 +54,15 @@ class GgufRunner:
         found = self._post("/tokenize", {"content": text, "add_special": not prompt.raw, "parse_special": True})
         return Fed(text, tuple(found["tokens"]))
 
-    def next_logprobs(self, ids: Sequence[int], count: int) -> tuple[list[int], list[dict[int, float]]]:
-        """(the greedy continuation of token ids, for each of its tokens the natural log-probabilities of the `count` likeliest)."""
-        said = self._post("/completion", {"prompt": list(ids), "n_predict": 1, "n_probs": count, **_plain(Sampling(1))})
-        listed = said.get("completion_probabilities") or []
-        likeliest = [{int(one["id"]): float(one["logprob"]) for one in position.get("top_logprobs", [])} for position in listed]
-        return list(said.get("tokens") or []), likeliest
+    def next_logprobs(self, ids: Sequence[int], count: int) -> dict[int, float]:
+        """After these token ids, the natural log-probabilities of the `count` likeliest tokens."""
+        if self._plain_token is None:
+            self._plain_token = int(self._post("/tokenize", {"content": "a"})["tokens"][-1])
+        # Nothing is told of a token that ends the text or is part of a character: a plain one is forced; that does not change what is told.
+        forced = {"logit_bias": [[self._plain_token, 1000.0]]}
+        said = self._post("/completion", {"prompt": list(ids), "n_probs": count, **forced, **_plain(Sampling(1))})
+        listed = said.get("completion_probabilities") or [{}]
+        return {int(one["id"]): float(one["logprob"]) for one in listed[0].get("top_logprobs", [])}
 
     def continued(self, ids: Sequence[int], tokens: int) -> list[int]:
         """The greedy continuation of token ids: at most so many, the token that ends a turn left out."""
@@ -86,7 +90,7 @@ class GgufRunner:
 
     def _post(self, path: str, body: dict[str, Any]) -> dict[str, Any]:
         if self._server is None:
-            self._process = LlamaProcess(self.path, adapter=self.adapter, context=self.context, threads=self._threads)
+            self._process = LlamaProcess(self.path, adapter=self.adapter, context=self.context, threads=self._threads, exact=self._exact)
             self._server = Server(self._process.address, "Run the same command again: only what is missing is asked for.", sleep=self._wait)
         said = self._server.post(path, body)
         if not isinstance(said, dict):

@@ -17,10 +17,10 @@ from tunelab.errors import MissingPartError, ModelError
 
 
 class LlamaProcess:
-    """A llama.cpp server on loopback. Raises MissingPartError without xllamacpp, ModelError when it cannot load the file."""
+    """A llama.cpp server on loopback; `exact`: keys and values are kept in 32 bits, not in its default 16. Raises MissingPartError without xllamacpp, ModelError when it cannot load the file."""
 
-    def __init__(self, model: Path, *, adapter: Path | None = None, context: int = 4096, threads: int | None = None) -> None:
-        order = {"model": str(model), "adapter": str(adapter) if adapter else None, "context": context,
+    def __init__(self, model: Path, *, adapter: Path | None = None, context: int = 4096, threads: int | None = None, exact: bool = False) -> None:
+        order = {"model": str(model), "adapter": str(adapter) if adapter else None, "context": context, "exact": exact,
                  "threads": threads or max(1, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)}
         self._process = subprocess.Popen([sys.executable, "-m", "tunelab.runners.llama_process"], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
                                          stderr=subprocess.DEVNULL, text=True)
@@ -75,6 +75,9 @@ def _serve(order: dict[str, Any]) -> None:
     parameters.hostnames, parameters.port = ["127.0.0.1"], 0
     parameters.use_jinja, parameters.warmup, parameters.verbosity, parameters.ui = True, False, -1, False
     parameters.ctx_shift = False  # past the context an answer ends; nothing of the prompt is dropped in silence
+    if order["exact"]:
+        parameters.cache_type_k = parameters.cache_type_v = xllamacpp.ggml_type.GGML_TYPE_F32
+        parameters.flash_attn_type = xllamacpp.llama_flash_attn_type.LLAMA_FLASH_ATTN_TYPE_DISABLED  # it computes in 16 bits
     if order["adapter"]:
         info = xllamacpp.CommonAdapterLoraInfo()
         info.path, info.scale = order["adapter"], 1.0
