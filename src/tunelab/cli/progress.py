@@ -13,7 +13,7 @@ from rich.progress import Progress, TaskID
 
 from tunelab.cli.bar import bar
 from tunelab.workflow.compare import AnswerWatch
-from tunelab.workflow.export import ExportWatch
+from tunelab.workflow.export_parts import ExportWatch
 
 if TYPE_CHECKING:
     from tunelab.runs.doctor import Diagnosis
@@ -137,9 +137,12 @@ class ExportBar(ExportWatch):
         self._task: TaskID | None = None
 
     def phase(self, text: str) -> None:
-        """Say what is going on."""
+        """Say what is going on; its bar is one of its own."""
         if self._progress is not None:
             self._progress.console.print(text)
+            if self._task is not None:
+                self._progress.remove_task(self._task)
+                self._task = None
 
     def written(self, done: int, total: int) -> None:
         """Move the bar on, in megabytes."""

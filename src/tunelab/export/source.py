@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,39 @@ class Source:
     step: int | None = None
     quantised: str | None = None
     packing: Mapping[str, Any] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Whole:
+    """A whole model: what a run that trained all weights made, one of its checkpoints, or any model folder. `base`: what the run began with,
+    where that is at hand."""
+
+    folder: Path
+    base: ModelFolder | None = None
+    run: RunFolder | None = None
+    step: int | None = None
+
+
+def find_result(place: Path, *, checkpoint: int | None = None, base: str | None = None) -> Source | Whole:
+    """The whole model in a folder or run, or else what find_source finds. Raises what that raises."""
+    run = RunFolder(place) if (place / "manifest.json").is_file() else None
+    folder = place if run is None or checkpoint is None else run.checkpoint(checkpoint)
+    if not (folder / "config.json").is_file() or (folder / CONFIG).is_file():
+        return find_source(place, checkpoint=checkpoint, base=base)
+    if run is None and checkpoint is not None:
+        raise FolderError("--checkpoint chooses one of a run's checkpoints, and this folder holds no run.", where=str(place),
+                          next_step="Leave --checkpoint out, or give the run's folder.")
+    if run is not None and checkpoint is not None and (wrong := damage(folder)) is not None:
+        raise StorageError(f"The checkpoint is damaged: {wrong}.", where=str(folder),
+                           next_step=f"Choose another; there are {_listed([step for step, _ in run.checkpoints()])}.")
+    if kind := quantisation(read_model_config(folder)):
+        raise ModelError(f"The model is stored quantised ({kind}); its weights would be rounded twice.", where=str(folder),
+                         next_step="Give the original 16-bit model.")
+    began = base or (run.manifest().get("base_model") or {}).get("folder") if run is not None else base
+    known = None
+    with suppress(ModelError):  # it is only measured how far training went
+        known = find_model(str(began)) if began else None
+    return Whole(folder, known, run, checkpoint)
 
 
 def find_source(place: Path, *, checkpoint: int | None = None, base: str | None = None) -> Source:

@@ -60,11 +60,11 @@ def whole_folder(path: Path, doing: str) -> Iterator[Path]:
             yield temporary
             for file in temporary.rglob("*"):
                 if file.is_file():
-                    _flush(file)
+                    flush(file)
             if path.exists():
                 shutil.rmtree(path)
             temporary.replace(path)
-            _flush(path.parent)
+            flush(path.parent)
         except BaseException:
             shutil.rmtree(temporary, ignore_errors=True)
             raise
@@ -84,7 +84,8 @@ def _mode(wanted: int) -> int:
     return wanted & ~mask
 
 
-def _flush(path: Path) -> None:
+def flush(path: Path) -> None:
+    """Have the system write a file or folder to the disk now."""
     with contextlib.suppress(OSError):  # some systems cannot fsync a folder; the rename stands all the same
         handle = os.open(path, os.O_RDONLY)
         try:
