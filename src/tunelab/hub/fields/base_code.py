@@ -17,15 +17,20 @@ _PARENT = re.compile(
     r"""(?:"([^"\n]{1,300})"|'([^'\n]{1,300})'|([A-Za-z]:[\\/][^\n#]{1,300}|[^\s"'#]{1,200}))"""
 )
 _SETTING = re.compile(
-    r"""^[ \t]*(?:-{0,2})(base_model|base_model_id|base_model_name|base_model_name_or_path|"""
+    r"""^[ \t]*(?:-{0,2})["']?(base_model|base_model_id|base_model_name|base_model_name_or_path|"""
     r"""model_name_or_path|base_model_path|pretrained_model_name_or_path|BASE_MODEL|BASE|base_id|BASE_MODEL_ID|peft_base)"""
-    r"""[ \t]*[:=]?[ \t]*[fr]?["']?([A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9][\w.-]{0,95}|[a-z][\w.-]{2,60})["']?[ \t\\,]*(?:#.{0,200})?$"""
+    r"""["']?[ \t]*[:=]?[ \t]*[fr]?["']?([A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9][\w.-]{0,95}|[a-z][\w.-]{2,60})["']?[ \t\\,]*(?:#.{0,200})?$"""
 )
 _LOADED = re.compile(
     r"""\b(?:Auto\w*|\w*(?:Model|ForCausalLM|LMHeadModel|Classification|Generation|LanguageModel|"""
     r"""ForConditionalGeneration|Pipeline))\.from_pretrained\(\s*(?:model_name\s*=\s*|model\s*=\s*|model_id\s*=\s*|"""
     r"""pretrained_model_name_or_path\s*=\s*)?(?:["']([^"'\s]{2,200})["']|([A-Za-z_]\w{0,60})\b)|"""
     r"""\bLLM\(\s*(?:model\s*=\s*)?["']([^"'\s]{2,200})["']|--(?:model|base[-_]model)[ =]+["']?([\w.-]+/[\w.-]+)"""
+)
+_CONVERTS = re.compile(r"export|convert|quantiz", re.IGNORECASE)
+_CONVERTED = re.compile(
+    r"""--(?:model|model[-_](?:id|name|path)|hf[-_]path|input)[ =]+["']?([\w.-]+/[\w.-]+|[a-z]+(?:-[\w.]+)+)(?=["'\s]|\Z)|"""
+    r"""from_pretrained\(\s*["']([^"'\s]{2,200})["'][^()\n]{0,200}\b(?:export|from_transformers)\s*=\s*True"""
 )
 _ASSIGNED = re.compile(r"""^[ \t]*([A-Za-z_]\w{0,60})\s*=\s*[fr]?["']([^"'\s]{2,200})["']""", re.MULTILINE)
 _ADAPTER_CODE = re.compile(
@@ -87,6 +92,17 @@ def settings(card: Card) -> Iterator[tuple[ModelName, str, Evidence]]:
             said = model_name(found.group(2)) if found else None
             if found and said is not None and not said.is_path:
                 yield said, found.group(1), Evidence("card text", text.strip(), card.file, line)
+
+
+def converted_from(card: Card) -> Iterator[tuple[ModelName, Evidence]]:
+    """The models that a command for converting or quantising is given."""
+    for block in card.blocks:
+        if block.kind == "fence" and len(block.text) < 40_000 and _CONVERTS.search(block.text):
+            for line, text in _numbered(block):
+                found = _CONVERTED.search(text[:1_000])
+                said = model_name(next(filter(None, found.groups()))) if found else None
+                if said is not None:
+                    yield said, Evidence("card text", text.strip(), card.file, line)
 
 
 def adapter_code(card: Card) -> Evidence | None:

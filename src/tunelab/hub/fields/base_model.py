@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from tunelab.hub.card import links
 from tunelab.hub.evidence import STATED, Answer, Candidate, Evidence, ranked
-from tunelab.hub.fields.base_code import loaded_beside_adapter, merge_recipe, settings
+from tunelab.hub.fields.base_code import converted_from, loaded_beside_adapter, merge_recipe, settings
 from tunelab.hub.fields.base_text import Claim, read_claims
 from tunelab.hub.fields.training import AxolotlConfig
 from tunelab.hub.model_names import id_of_address, is_model_like, key, known_root, model_name, name_of_path, resolve, same_model, vaguer, words
@@ -32,13 +32,23 @@ def read_base_model(record: ModelRecord, kind: Answer, axolotl: AxolotlConfig | 
     own = _own_names(record, packed)
     formal = [*_metadata(record), *_adapter(record), *_tree(record), *_axolotl(record, axolotl)]
     recipe = list(_recipe(record, merged)) if merged else []
-    claims = [one for one in read_claims(record.card, packed=packed, merged=merged) if not _is_own(one.value, own) and not _NO_NAMES.match(one.value)]
+    by_metadata = _own_names(record, packed=True)
+    claims = [
+        one
+        for one in read_claims(record.card, packed=packed, merged=merged)
+        if not _is_own(one.value, by_metadata if one.cue in _OF_ANOTHER else own) and not _NO_NAMES.match(one.value)
+    ]
     written = [*_config(record, own), *_code(record, own, kind.value), *(_candidate(one) for one in _told_apart(claims, formal, kind))]
     if kind.value == "base" and kind.candidates[0].confidence >= 0.7 and not any(one.confidence >= STATED for one in formal):
         written = [_weaker(one, 0.75) for one in written]
-    gathered = _joined([*(_of_copy(claims, formal, own) if packed else formal), *recipe, *written])
+    formal = _of_copy(claims, formal, _own_names(record, packed=False)) if packed else _direct_parents_first(claims, formal)
+    gathered = _joined([*formal, *recipe, *written])
     if packed and not any(one.confidence >= STATED for one in gathered):
-        gathered += _linked(record, own)
+        gathered += _linked(record, own) or [
+            Candidate(said.value, 0.56, (place,), _CODE_NOTE)
+            for said, place in converted_from(record.card)
+            if not said.is_path and not _is_own(said.value, own)
+        ]
     many = merged or len({key(one.value) for one in formal if one.confidence >= 0.9 and one.evidence[0].kind == "card metadata"}) > 1
     if many:
         gathered = _parents_only(gathered, formal, recipe)
@@ -185,6 +195,7 @@ def _told_apart(claims: list[Claim], formal: list[Candidate], kind: Answer) -> l
     return found
 
 
+_OF_ANOTHER = frozenset({"label", "table", "tuned from", "based on", "base is", "adapter for", "trained from"})  # behind these no card names itself, whatever its title
 _OF_MERGES = frozenset({"merge of", "list", "as base", "uses as", "label", "label of copy", "table"})
 _OF_COPIES = frozenset({"with weights", "version", "quant of", "converted", "was converted", "converted to", "label of copy"})
 
@@ -205,12 +216,28 @@ def _likeness(name: str, own: frozenset[str]) -> int:
 
 def _of_copy(claims: list[Claim], formal: list[Candidate], own: frozenset[str]) -> list[Candidate]:
     """A packed copy's metadata are often its parent's, base model included: then the sentence on what was packed has the last word."""
-    packed = next((one for one in claims if one.cue in _OF_COPIES and one.is_id and one.confidence >= 0.8), None)
-    if packed is None or any(same_model(one.value, packed.value) or _likeness(one.value, own) > _likeness(packed.value, own) for one in formal):
+    said = [one for one in claims if one.cue in _OF_COPIES and one.confidence >= 0.8]
+    packed = next((one for one in said if one.is_id), said[0] if said else None)
+    if packed is None or any(same_model(one.value, packed.value) for one in formal):
+        return formal
+    likeness = _likeness(packed.value, own) - (0 if packed.is_id else 2)
+    if any(_likeness(one.value, own) > likeness for one in formal):
         return formal
     return [
         replace(one, confidence=min(one.confidence, _HINT), note=f"the metadata name it; the card says that {packed.value} was converted")
         if one.evidence[0].kind == "card metadata"
+        else one
+        for one in formal
+    ]
+
+
+def _direct_parents_first(claims: list[Claim], formal: list[Candidate]) -> list[Candidate]:
+    """Metadata that name the root of a well known fine-tune, which the text names as what this model was made from."""
+    direct = [one.value for one in claims if one.is_id and one.confidence >= 0.8]
+    roots = {key(root): name for name in direct if (root := known_root(name)) is not None}
+    return [
+        replace(one, confidence=_HINT, note=f"the root of {roots[key(one.value)]}")
+        if key(one.value) in roots and one.evidence[0].kind == "card metadata"
         else one
         for one in formal
     ]
@@ -231,7 +258,11 @@ def _joined(candidates: list[Candidate]) -> list[Candidate]:
     order = sorted(named.values(), key=lambda one: -one.confidence)
     leader_of: dict[str, str] = {}
     for one in order:
-        near = [other for other in order if other is not one and (other.note != _CODE_NOTE or not _REPACKED.search(other.value) or _squeezed(other.value) == _squeezed(one.value))]
+        near = [
+            other
+            for other in order
+            if other is not one and (other.note != _CODE_NOTE or not _REPACKED.search(other.value) or _squeezed(other.value) == _squeezed(one.value))
+        ]
         same = [other for other in order if other.value in leader_of.values() and same_model(other.value, one.value)]
         exact = [other for other in near if other.confidence >= STATED and vaguer(one.value, other.value) and not vaguer(other.value, one.value)]
         if "/" not in one.value:
