@@ -1,4 +1,4 @@
-"""The size budget: a function fails at 80 lines or 8 parameters, a file at 600 lines; no drawer-names."""
+"""The size budget: a function fails at 80 lines or 8 parameters (a command line's options are none), a file at 600 lines; no drawer-names."""
 
 from __future__ import annotations
 
@@ -27,4 +27,5 @@ def test_budget(path: Path) -> None:
             length = (node.end_lineno or node.lineno) - node.lineno + 1
             arguments = [a for a in (*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs) if a.arg not in {"self", "cls"}]
             assert length < 80, f"{node.name} has {length} lines"
-            assert len(arguments) <= 7, f"{node.name} has {len(arguments)} parameters"
+            options = [a for a in arguments if path.parent.name == "cli" and a.annotation is not None and "Annotated" in ast.dump(a.annotation)]
+            assert len(arguments) - len(options) <= 7, f"{node.name} has {len(arguments)} parameters"

@@ -74,7 +74,7 @@ def test_compare_of_scripted_answers(tmp_path: Path) -> None:
     (tmp_path / "base.json").write_text('{"a": "five"}')
     (tmp_path / "tuned.json").write_text('{"a": "4"}')
     done = _run("compare", f"scripted:{tmp_path}/base.json", f"scripted:{tmp_path}/tuned.json", "--prompts", str(tmp_path / "prompts.jsonl"),
-                "--out", str(tmp_path / "comparison.jsonl"), "--json")
+                "--general", "none", "--out", str(tmp_path / "comparison.jsonl"), "--json")
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["verdicts"]
 

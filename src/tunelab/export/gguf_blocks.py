@@ -12,8 +12,6 @@ from typing import Any
 import numpy as np
 
 SUPER = 256
-KINDS = ("f32", "f16", "bf16", "q8_0", "q6_k", "q5_1", "q5_0", "q4_k_m", "q4_1", "q4_0")
-"""What --quantize takes."""
 _CHOICES = {"q5_1": ("Q5_1", "Q8_0"), "q5_0": ("Q5_0", "Q8_0"), "q4_1": ("Q4_1", "Q6_K"), "q4_0": ("Q4_0", "Q6_K"), "q4_k_m": ("Q4_K", "Q6_K"),
             "q6_k": ("Q6_K", "Q6_K"), "q8_0": ("Q8_0", "Q8_0")}
 _FALLBACK = {"Q4_K": "Q5_0", "Q6_K": "Q8_0"}

@@ -17,9 +17,8 @@ from typing import Any
 import torch
 
 from tunelab.errors import ModelError
+from tunelab.export.gguf_check import THEIRS
 from tunelab.facts.shapes import read_model_config
-
-THEIRS = "Export it as a merged model and use llama.cpp's own converter: tunelab export RUN --to merged"
 
 
 @dataclass(frozen=True, slots=True)

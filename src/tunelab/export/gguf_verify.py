@@ -1,13 +1,13 @@
 """A GGUF file held against the model that it was written from, through the real engine: token ids, next-token probabilities, greedy answers.
 
-llama.cpp tells the likeliest tokens of one position at a time, so the divergence is a lower bound: over its LIKELIEST tokens, all others taken
-together (grouping outcomes never makes a divergence larger).
+llama.cpp tells the likeliest tokens of a position, so the divergence is a lower bound: over its LIKELIEST tokens, all others taken together
+(grouping outcomes never makes a divergence larger). It computes in 32 bits here, so that nothing but the file can differ.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,15 +15,16 @@ from typing import Any
 import torch
 
 from tunelab.data.tokenizer import TextTokenizer
+from tunelab.errors import TunelabError
+from tunelab.export.gguf_check import GgufCheck
 from tunelab.export.probes import Probe
-from tunelab.export.skeleton import load_adapter, quiet
+from tunelab.export.verify import GREEDY, greedy, load, room_for, with_adapter
 from tunelab.runners.gguf import GgufRunner
 from tunelab.runners.prompt import Prompt
 
-LIKELIEST, POSITIONS, GREEDY, NEW_TOKENS = 100, 3, 4, 24
-"""Tokens whose probabilities are compared at a position; positions of a probe; prompts answered greedily; tokens of such an answer."""
-TOLERANCE = {"f32": 1e-3, "f16": 1e-3, "bf16": 2e-2, "q8_0": 2e-2, "q6_k": 5e-2, "q5_1": 0.2, "q5_0": 0.2, "q4_k_m": 0.3, "q4_1": 0.4, "q4_0": 0.4}
-"""Mean divergence in nats per position up to which a file of this kind is the same model. Measured on SmolLM2-135M: docs/design/gguf.md."""
+LIKELIEST, POSITIONS = 100, 6
+"""Tokens whose probabilities are compared at a position; positions of a probe."""
+_LIKELY = 0.01
 _TEXTS = ("Numbers: 7, 42, 1234567 and 3.14159; dates 2026-11-24.", "  two spaces,\ttabs\n\n\nand empty lines \n",
           "def f(x):\n    return {'a': [x**2, -1]}\n",
           "Grüße, naïve café, Ωmega, привет, 你好世界, こんにちは, 🙂👍🏽", "don't WON'T I'll they've HTTPServer camelCase snake_case http://x.org/a?b=c&d#e",
@@ -31,110 +32,129 @@ _TEXTS = ("Numbers: 7, 42, 1234567 and 3.14159; dates 2026-11-24.", "  two space
 
 
 @dataclass(frozen=True, slots=True)
-class GgufCheck:
-    """What was found. `kl`, `max_kl`: nats per position (a lower bound); `max_logprob`: the largest difference of a log-probability among tokens
-    of at least 1 %; `same_top`: share of positions with the same likeliest token; of `greedy_tokens` tokens in `greedy` answers
-    `greedy_equal` are equal up to the first difference; of `texts` texts `texts_equal` were split into the same tokens; `split`: the first
-    that was not."""
+class Reference:
+    """What the model says: (token ids, log-probabilities of the next token) of some positions, and (prompt, greedy answer).
 
-    kind: str
-    positions: int
-    kl: float
-    max_kl: float
-    max_logprob: float
-    same_top: float
-    greedy: int
-    greedy_same: int
-    greedy_tokens: int
-    greedy_equal: int
-    texts: int
-    texts_equal: int
-    split: str = ""
+    `effect`: how far the model that it was trained from is from it, in nats per position; None where that is not at hand.
+    """
+
+    positions: tuple[tuple[tuple[int, ...], torch.Tensor], ...]
+    answers: tuple[tuple[tuple[int, ...], tuple[int, ...]], ...]
+    effect: float | None
 
 
-def check_gguf(path: Path, kind: str, reference: Reference, probes: Sequence[Probe], tokenizer: TextTokenizer, adapter: Path | None = None) -> GgufCheck:
+def ask(folder: Path, adapter: Path | None, began: Path | None, probes: Sequence[Probe], ends: frozenset[int]) -> Reference:
+    """The model in a folder (and an adapter on it), in 32 bits where memory allows. `began`: the folder of what it was trained from, for a model
+    without an adapter; `ends`: tokens at which an answer ends. Raises ModelError."""
+    compute, device = room_for(folder)
+    model = load(folder, dtype=compute).to(device)
+    if adapter is not None:
+        model = with_adapter(model, adapter)
+    said = [(probe.ids[: at + 1], logprobs) for probe in probes for at, logprobs in _said(model, probe)]
+    answers = [(probe.prompt, _cut(greedy(model, probe.prompt), ends)) for probe in probes[:GREEDY]]
+    effect = None
+    if adapter is not None:
+        with model.disable_adapter():
+            effect = _effect(model, probes, said)
+    elif began is not None:
+        del model
+        model = load(began, dtype=compute).to(device)
+        if model.get_input_embeddings().weight.shape[0] >= len(said[0][1]):
+            effect = _effect(model, probes, said)
+    return Reference(tuple(said), tuple(answers), effect)
+
+
+def ends_of(tokenizer: TextTokenizer) -> frozenset[int]:
+    """Tokens at which the comparison of an answer ends: where one engine stops at them and the other does not, both are right."""
+    special = (token for token, added in tokenizer.backend.get_added_tokens_decoder().items() if added.special)
+    return frozenset(special) | ({tokenizer.eos_id} if tokenizer.eos_id is not None else set())
+
+
+def check_gguf(path: Path, reference: Reference, probes: Sequence[Probe], tokenizer: TextTokenizer, *, kind: str, prompts_from: str,
+               adapter: Path | None = None) -> GgufCheck:
     """Ask llama.cpp what the reference was asked. Raises ModelError when it cannot load the file."""
-    runner = GgufRunner(path, adapter)
+    runner = GgufRunner(path, adapter, exact=True)
     try:
         texts = [*_TEXTS, *(tokenizer.decode(probe.prompt) for probe in probes)]
-        wrong = [text for text in texts if runner.fed(Prompt("t", ({"role": "user", "content": text},), raw=text)).ids
-                 != tuple(tokenizer.encode(text, special=False))]
-        found = [_position(runner, ids, logprobs) for ids, logprobs in reference.positions]
-        answers = [(expected, runner.continued(prompt, NEW_TOKENS)) for prompt, expected in reference.answers]
+        split = [text for text in texts if _ids(runner, text) != tuple(tokenizer.encode(text, special=False))]
+        found = [_apart(logprobs, runner.next_logprobs(ids, LIKELIEST)) for ids, logprobs in reference.positions]
+        answers = [(expected, runner.continued(prompt, max(1, len(expected)))) for prompt, expected in reference.answers]
+        rendered = _renders_alike(runner, tokenizer)
     finally:
         runner.close()
     equal = [_equal(expected, said) for expected, said in answers]
     return GgufCheck(
-        kind, len(found), sum(one[0] for one in found) / len(found), max(one[0] for one in found), max(one[1] for one in found),
-        sum(one[2] for one in found) / len(found), len(answers), sum(one == len(expected) for one, (expected, _) in zip(equal, answers, strict=True)),
-        sum(len(expected) for expected, _ in answers), sum(equal), len(texts), len(texts) - len(wrong), wrong[0][:80] if wrong else "")
-
-
-def fault(found: GgufCheck) -> str | None:
-    """Why the file is not to be trusted, in a sentence, or None."""
-    if found.split or found.texts_equal < found.texts:
-        return (f"llama.cpp splits {found.texts - found.texts_equal} of {found.texts} texts into other tokens than training did, the first is "
-                f"{found.split!r}")
-    if not found.kl <= TOLERANCE[found.kind]:  # also when it is not a number
-        return (f"the file does not say the same as the run: {found.kl:.2g} nats per position apart, where {TOLERANCE[found.kind]:g} is the most for "
-                f"{found.kind}")
-    return None
+        kind=kind, prompts=len(probes), prompts_from=prompts_from, positions=len(found), kl=sum(one.kl for one in found) / len(found),
+        max_kl=max(one.kl for one in found), max_logprob=max(one.logprob for one in found), same_top=sum(one.same_top for one in found) / len(found),
+        effect=reference.effect, greedy=len(answers),
+        greedy_same=sum(one == len(expected) for one, (expected, _) in zip(equal, answers, strict=True)),
+        greedy_tokens=sum(len(expected) for expected, _ in answers), greedy_equal=sum(equal), texts=len(texts), texts_equal=len(texts) - len(split),
+        split=split[0][:80] if split else "", renders_alike=rendered)
 
 
 @dataclass(frozen=True, slots=True)
-class Reference:
-    """What the model says: (token ids, log-probabilities of the next token) of some positions, and (prompt, greedy answer)."""
+class _Apart:
+    """One position: divergence, largest difference of a log-probability among likely tokens, whether the likeliest token is the same."""
 
-    positions: tuple[tuple[tuple[int, ...], torch.Tensor], ...]
-    answers: tuple[tuple[tuple[int, ...], tuple[int, ...]], ...]
+    kl: float
+    logprob: float
+    same_top: bool
 
 
-def ask(folder: Path, adapter: Path | None, probes: Sequence[Probe], ends: frozenset[int]) -> Reference:
-    """The model in a folder (and an adapter on it), in 32 bits. Raises ModelError."""
-    from transformers import AutoModelForCausalLM
-
-    with quiet():
-        model: Any = AutoModelForCausalLM.from_pretrained(str(folder), dtype=torch.float32, local_files_only=True, trust_remote_code=False,
-                                                          use_safetensors=True)
-    if adapter is not None:
-        model = load_adapter(model, adapter)
-    model = model.eval()
-    positions, answers = [], []
+def _said(model: Any, probe: Probe) -> list[tuple[int, torch.Tensor]]:
+    """(position, log-probabilities of the next token) at POSITIONS positions, evenly from the first that is compared to the last."""
+    places = probe.positions
+    chosen = sorted({places[round(index * (len(places) - 1) / (POSITIONS - 1))] for index in range(POSITIONS)})
     with torch.inference_mode():
-        for index, probe in enumerate(probes):
-            logprobs = torch.log_softmax(model(torch.tensor([list(probe.ids)])).logits[0].float(), dim=-1)
-            first, last = len(probe.prompt) - 1, len(probe.ids) - 1
-            for at in sorted({first, (first + last) // 2, last})[:POSITIONS]:
-                positions.append((tuple(probe.ids[: at + 1]), logprobs[at].clone()))
-            if index < GREEDY:
-                answers.append((probe.prompt, _greedy(model, probe.prompt, ends)))
-    return Reference(tuple(positions), tuple(answers))
+        logits = model(input_ids=torch.tensor([list(probe.ids)], device=model.device), use_cache=False).logits[0]
+    return [(at, torch.log_softmax(logits[at].float(), dim=-1).cpu()) for at in chosen]
 
 
-def _greedy(model: Any, prompt: Sequence[int], ends: frozenset[int]) -> tuple[int, ...]:
-    said = model.generate(torch.tensor([list(prompt)]), attention_mask=torch.ones(1, len(prompt), dtype=torch.long), max_new_tokens=NEW_TOKENS,
-                          do_sample=False, num_beams=1, eos_token_id=sorted(ends) or None, pad_token_id=0, repetition_penalty=1.0)
-    new = [int(one) for one in said[0, len(prompt):]]
-    cut = next((index for index, one in enumerate(new) if one in ends), len(new))
-    return tuple(new[:cut])
+def _effect(model: Any, probes: Sequence[Probe], said: Sequence[tuple[Any, torch.Tensor]]) -> float:
+    """How far another model is from what was said, measured as a file is."""
+    other = [logprobs for probe in probes for _, logprobs in _said(model, probe)]
+    likeliest = [dict(zip((top := torch.topk(one, min(LIKELIEST, len(one)))).indices.tolist(), top.values.tolist(), strict=True)) for one in other]
+    return sum(_apart(logprobs, one).kl for (_, logprobs), one in zip(said, likeliest, strict=True)) / len(said)
 
 
-def _position(runner: GgufRunner, ids: Sequence[int], logprobs: torch.Tensor) -> tuple[float, float, bool]:
-    """(divergence, largest difference among likely tokens, whether the likeliest token is the same)."""
-    served = runner.next_logprobs(ids, LIKELIEST)
-    ours = logprobs.double()
+def _apart(ours: torch.Tensor, theirs: Mapping[int, float]) -> _Apart:
+    """`ours`: log-probabilities of all tokens; `theirs`: of the likeliest."""
+    if not theirs:
+        return _Apart(math.nan, math.nan, False)
     kl, left_p, left_q, largest = 0.0, 1.0, 1.0, 0.0
-    for token, log_q in served.items():
-        log_p = float(ours[token])
+    for token, log_q in theirs.items():
+        log_p = float(ours[token]) if token < len(ours) else -math.inf
         p, q = math.exp(log_p), math.exp(log_q)
-        kl += p * (log_p - log_q)
+        kl += p * (log_p - log_q) if p else 0.0
         left_p, left_q = left_p - p, left_q - q
-        if p >= 0.01:
+        if p >= _LIKELY:
             largest = max(largest, abs(log_p - log_q))
     if left_p > 1e-9:
         kl += left_p * math.log(left_p / max(left_q, 1e-9))
-    top = max(served, key=lambda token: served[token]) if served else -1
-    return (max(kl, 0.0) if served else math.nan), largest, top == int(ours.argmax())
+    return _Apart(max(kl, 0.0), largest, max(theirs, key=lambda token: theirs[token]) == int(ours.argmax()))
+
+
+def _ids(runner: GgufRunner, text: str) -> tuple[int, ...]:
+    return runner.fed(Prompt("text", (), raw=text)).ids
+
+
+def _renders_alike(runner: GgufRunner, tokenizer: TextTokenizer) -> bool | None:
+    """Whether llama.cpp puts messages into the chat template as training did; None without a template."""
+    if tokenizer.chat_template is None:
+        return None
+    messages = ({"role": "user", "content": "Name a colour."}, {"role": "assistant", "content": "Red."}, {"role": "user", "content": "One more?"})
+    return _tried(lambda: tokenizer.render(messages, add_generation_prompt=True)) == _tried(lambda: runner.fed(Prompt("chat", messages)).text)
+
+
+def _tried(render: Callable[[], str]) -> str | None:
+    try:
+        return render()
+    except TunelabError:  # a template that refuses these messages
+        return None
+
+
+def _cut(answer: Sequence[int], ends: frozenset[int]) -> tuple[int, ...]:
+    return tuple(answer[: next((index for index, token in enumerate(answer) if token in ends), len(answer))])
 
 
 def _equal(expected: Sequence[int], said: Sequence[int]) -> int:

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from tunelab.data.tokenizer import TextTokenizer
 from tunelab.errors import ModelError
+from tunelab.export.gguf_check import THEIRS
 
 NORMAL, UNKNOWN, CONTROL, USER, UNUSED, BYTE = 1, 2, 3, 4, 5, 6
 # A piece of the expression that tokenizer.json splits with -> llama.cpp's name for it. The first that fits counts.
@@ -24,13 +24,16 @@ _SPLITS = (
 )
 
 
-def write_vocabulary(writer: Any, folder: Path, tokenizer: TextTokenizer, rows: int) -> None:
-    """Write the vocabulary of the tokenizer in `folder`, filled up to the embedding's `rows`. Raises ModelError for a kind that is not known."""
-    read: dict[str, Any] = json.loads((folder / "tokenizer.json").read_text(encoding="utf-8"))
-    model, where = read.get("model") or {}, str(folder / "tokenizer.json")
+def write_vocabulary(writer: Any, tokenizer: TextTokenizer, rows: int) -> None:
+    """Write a tokenizer's vocabulary, filled up to the embedding's `rows`. Raises ModelError for a kind that is not known."""
+    read: dict[str, Any] = json.loads(tokenizer.backend.to_str())
+    model, where = read.get("model") or {}, str(tokenizer.folder / "tokenizer.json")
+    if tokenizer.vocab_size > rows:
+        raise ModelError(f"The tokenizer knows {tokenizer.vocab_size:,} tokens and the embedding has {rows:,} rows.", where=where,
+                         next_step="Is it the tokenizer that the model was trained with?")
     if model.get("type") != "BPE":
         raise ModelError(f"The tokenizer is of the kind {model.get('type')}; GGUF is written here for BPE tokenizers.", where=where,
-                         next_step="Export it as a merged model and use llama.cpp's own converter: tunelab export RUN --to merged")
+                         next_step=THEIRS)
     sentencepiece = bool(model.get("byte_fallback"))
     tokens, types = _tokens(read, rows)
     writer.add_tokenizer_model("llama" if sentencepiece else "gpt2")
@@ -52,13 +55,13 @@ def pre_tokenizer(read: Mapping[str, Any], where: str) -> str:
     pattern = "".join(str((step.get("pattern") or {}).get("Regex", "")) for step in steps if step.get("type") == "Split")
     name = next((name for part, name in _SPLITS if part in pattern), None)
     if name is not None:
-        return name
+        return "dbrx" if name == "llama-bpe" and not read["model"].get("ignore_merges") else name
     if kinds == ["Digits", "ByteLevel"] and steps[0].get("individual_digits") and steps[1].get("use_regex", True):
         return "smollm"
     if kinds == ["ByteLevel"] and steps[0].get("use_regex", True):
         return "gpt-2"
     raise ModelError("llama.cpp has no pre-tokenizer that is known here to split text as this tokenizer does.", where=where,
-                     next_step="Export it as a merged model and use llama.cpp's own converter: tunelab export RUN --to merged")
+                     next_step=THEIRS)
 
 
 def _steps(pre: Any) -> list[dict[str, Any]]:
@@ -102,5 +105,6 @@ def _write_special(writer: Any, read: Mapping[str, Any], tokenizer: TextTokenize
             break
     before = tokenizer.encode("a", special=True)
     writer.add_add_bos_token(bool(before) and before[0] == tokenizer.bos_id)
+    writer.add_add_eos_token(bool(before) and before[-1] == tokenizer.eos_id)
     if tokenizer.chat_template:
         writer.add_chat_template(tokenizer.chat_template)

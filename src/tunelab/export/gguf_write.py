@@ -5,6 +5,7 @@ Format: https://github.com/ggml-org/ggml/blob/master/docs/gguf.md, written by th
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from contextlib import closing
 from dataclasses import dataclass
@@ -16,7 +17,8 @@ from safetensors import safe_open
 
 from tunelab.data.tokenizer import TextTokenizer
 from tunelab.errors import ModelError, needs
-from tunelab.export.gguf_blocks import KINDS, kind_of, packed
+from tunelab.export.gguf_blocks import kind_of, packed
+from tunelab.export.gguf_check import KINDS
 from tunelab.export.gguf_layout import Layout, layout_of, rope_factors, write_sizes
 from tunelab.export.gguf_vocabulary import write_vocabulary
 from tunelab.facts.model import weight_paths
@@ -63,21 +65,24 @@ def write_model(folder: Path, out: Path, tokenizer: TextTokenizer, *, quantize: 
         writer.add_file_type(gguf.LlamaFileType[_NUMBERS[quantize]])
         writer.add_quantization_version(gguf.GGML_QUANT_VERSION)
         write_sizes(writer, layout)
-        write_vocabulary(writer, folder, tokenizer, rows)
+        write_vocabulary(writer, tokenizer, rows)
         return _write(writer, out, tensors, lambda one: _value(one, layout), said)
+
+
+def size_of(folder: Path, quantize: str) -> int:
+    """Bytes of a model's weights in a format. Raises ModelError for a family that is not known."""
+    return sum(_stored(one)[2] for one in _laid_out(folder, layout_of(folder), quantize))
 
 
 def write_adapter(base: Path, adapter: Path, out: Path, settings: Mapping[str, Any], *, said: Said | None = None) -> Written:
     """Write a LoRA adapter for use with the base's GGUF. Raises ModelError when it holds more than plain LoRA matrices."""
     with needs("gguf", "Writing GGUF"):
         import gguf
-    if settings.get("use_dora") or settings.get("modules_to_save") or settings.get("bias", "none") != "none":
-        raise ModelError("The adapter holds more than LoRA matrices (DoRA, whole layers or biases), which llama.cpp's adapters cannot.",
-                         where=str(adapter), next_step=_MERGED)
-    if settings.get("rank_pattern") or settings.get("alpha_pattern"):
-        raise ModelError("The adapter has other ranks in some layers, which llama.cpp's adapters cannot.", where=str(adapter),
-                         next_step=_MERGED)
+    more = _more_than_lora(settings)
+    if more is not None:
+        raise ModelError(f"The adapter holds {more}, which llama.cpp's adapters cannot.", where=str(adapter), next_step=_MERGED)
     layout = layout_of(base)
+    tied = bool(layout.config.get("tie_word_embeddings"))
     scale = float(settings["lora_alpha"])
     rank = int(settings["r"])
     if settings.get("use_rslora"):
@@ -86,7 +91,7 @@ def write_adapter(base: Path, adapter: Path, out: Path, settings: Mapping[str, A
     for key, entry in read_header(adapter / "adapter_model.safetensors").items():
         module, _, part = key.removeprefix("base_model.model.").removesuffix(".weight").rpartition(".")
         named = layout.name(f"{module}.weight")
-        if part not in ("lora_A", "lora_B") or named is None:
+        if part not in ("lora_A", "lora_B") or named is None or (named == "output.weight" and tied):
             raise ModelError(f"The adapter holds {key!r}, which llama.cpp's adapters cannot.", where=str(adapter), next_step=_MERGED)
         tensors.append(_Tensor(f"{named}.{part.lower()}", key, adapter / "adapter_model.safetensors", tuple(entry["shape"]), "F32"))
     writer = gguf.GGUFWriter(str(out), layout.family.architecture)
@@ -95,6 +100,15 @@ def write_adapter(base: Path, adapter: Path, out: Path, settings: Mapping[str, A
         writer.add_string(gguf.Keys.Adapter.TYPE, "lora")
         writer.add_float32(gguf.Keys.Adapter.LORA_ALPHA, scale)
         return _write(writer, out, tensors, lambda one: _lora(one, layout), said)
+
+
+def _more_than_lora(settings: Mapping[str, Any]) -> str | None:
+    """What an adapter holds beside pairs of LoRA matrices of one rank, in a few words, or None."""
+    kinds = {"use_dora": "DoRA's magnitudes", "modules_to_save": "whole layers (modules_to_save)", "rank_pattern": "other ranks in some layers",
+             "alpha_pattern": "other scales in some layers", "target_parameters": "changes of single parameters",
+             "trainable_token_indices": "rows of single tokens", "lora_bias": "biases", "fan_in_fan_out": "transposed weights"}
+    found = next((words for key, words in kinds.items() if settings.get(key)), None)
+    return found or ("biases" if settings.get("bias", "none") != "none" else None)
 
 
 def _laid_out(folder: Path, layout: Layout, quantize: str) -> list[_Tensor]:
@@ -119,15 +133,11 @@ def _laid_out(folder: Path, layout: Layout, quantize: str) -> list[_Tensor]:
 def _write(writer: Any, out: Path, tensors: list[_Tensor], value: Callable[[_Tensor], torch.Tensor], said: Said | None) -> Written:
     """Declare every tensor, then write their numbers one after the other."""
     import gguf
-    import numpy as np
 
     done, total, kinds = 0, 0, dict[str, int]()
     for one in tensors:
-        number = gguf.GGMLQuantizationType[one.kind]
-        plain = {"F32": np.float32, "F16": np.float16}.get(one.kind)
-        shape = one.shape if plain else gguf.quants.quant_shape_to_byte_shape(one.shape, number)
-        size = int(np.prod(shape)) * (np.dtype(plain).itemsize if plain else 1)
-        writer.add_tensor_info(one.name, shape, np.dtype(plain or np.uint8), size, None if plain else number)
+        shape, numbers, size = _stored(one)
+        writer.add_tensor_info(one.name, shape, numbers, size, gguf.GGMLQuantizationType[one.kind] if numbers == "uint8" else None)
         total, kinds[one.kind] = total + size, kinds.get(one.kind, 0) + 1
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
@@ -143,6 +153,17 @@ def _write(writer: Any, out: Path, tensors: list[_Tensor], value: Callable[[_Ten
         if said is not None:
             said(done, total)
     return Written(out, len(tensors), out.stat().st_size, kinds)
+
+
+def _stored(one: _Tensor) -> tuple[tuple[int, ...], Any, int]:
+    """(shape, numpy's type, bytes) of a tensor in the file; blocks are bytes there."""
+    import gguf
+    import numpy as np
+
+    plain = {"F32": np.float32, "F16": np.float16}.get(one.kind)
+    shape = one.shape if plain else gguf.quants.quant_shape_to_byte_shape(one.shape, gguf.GGMLQuantizationType[one.kind])
+    numbers = np.dtype(plain or np.uint8)
+    return shape, numbers, math.prod(shape) * numbers.itemsize
 
 
 def _value(one: _Tensor, layout: Layout) -> torch.Tensor:

@@ -39,7 +39,7 @@ def verify(base: Path, adapter: Path, merged: Path, probes: Sequence[Probe], *, 
 
     Raises ModelError when one of the models cannot be loaded.
     """
-    compute, device = _where(merged)
+    compute, device = room_for(merged)
     reference, effect, chosen = _ask_reference(base, adapter, probes, compute, device)
     notes: tuple[str, ...] = ()
     trained: Heard | None = None
@@ -49,7 +49,7 @@ def verify(base: Path, adapter: Path, merged: Path, probes: Sequence[Probe], *, 
         except Exception as error:  # bitsandbytes is not installed, or does not run on this machine: each says so in its own way
             said = (str(error).strip().splitlines() or [type(error).__name__])[0]
             notes = (f"The quantised base that the adapter was trained on cannot be run here, so it was not compared ({said[:200]}).",)
-    ours = _ask(_load(merged, dtype=compute).to(device), chosen)
+    ours = _ask(load(merged, dtype=compute).to(device), chosen)
     return Verification(dtype, "fp32" if compute == torch.float32 else "bf16", len(chosen), prompts_from, _difference(reference, ours), effect,
                         _difference(trained, ours) if trained is not None else None, len(ours.answers),
                         sum(one == other for one, other in zip(reference.answers, ours.answers, strict=True)), notes)
@@ -57,7 +57,7 @@ def verify(base: Path, adapter: Path, merged: Path, probes: Sequence[Probe], *, 
 
 def _ask_reference(base: Path, adapter: Path, probes: Sequence[Probe], compute: torch.dtype, device: str) -> tuple[Heard, Difference, tuple[Probe, ...]]:
     """(base + adapter, how far it is from the base alone, the probes whose logits fit into KEPT_BYTES)."""
-    model = _with_adapter(_load(base, dtype=compute).to(device), adapter)
+    model = with_adapter(load(base, dtype=compute).to(device), adapter)
     chosen = _that_fit(probes, model.get_input_embeddings().weight.shape[0])
     heard = _ask(model, chosen)
     with model.disable_adapter():
@@ -69,15 +69,16 @@ def _ask_trained(base: Path, adapter: Path, probes: Sequence[Probe], settings: M
     """The quantised base with the adapter, as in training."""
     from transformers import BitsAndBytesConfig
 
-    model = _load(base, quantization_config=BitsAndBytesConfig(**settings), device_map={"": 0 if torch.cuda.is_available() else "cpu"})
+    model = load(base, quantization_config=BitsAndBytesConfig(**settings), device_map={"": 0 if torch.cuda.is_available() else "cpu"})
     for module in model.modules():  # on CPUs that have it, bitsandbytes would go over to bfloat16 here; training does not let it
         if hasattr(module, "support_avx512bf16_for_cpu"):
             module.support_avx512bf16_for_cpu = False
-    model = _with_adapter(model, adapter)
+    model = with_adapter(model, adapter)
     return Heard(tuple(_logits(model, probe) for probe in probes))
 
 
-def _with_adapter(model: Any, adapter: Path) -> Any:
+def with_adapter(model: Any, adapter: Path) -> Any:
+    """The model with an adapter on it, its embedding as long as the adapter's. Raises ModelError."""
     rows = embedding_rows(model, adapter)
     if rows is not None:
         model.resize_token_embeddings(rows, mean_resizing=False)
@@ -85,14 +86,14 @@ def _with_adapter(model: Any, adapter: Path) -> Any:
 
 
 def _ask(model: Any, probes: Sequence[Probe]) -> Heard:
-    return Heard(tuple(_logits(model, probe) for probe in probes), tuple(_greedy(model, probe.prompt) for probe in probes[:GREEDY]))
+    return Heard(tuple(_logits(model, probe) for probe in probes), tuple(greedy(model, probe.prompt) for probe in probes[:GREEDY]))
 
 
-def _where(merged: Path) -> tuple[torch.dtype, str]:
+def room_for(folder: Path) -> tuple[torch.dtype, str]:
     """The dtype and device to compute in: float32 where the model fits so, first on the GPU; else 16 bits."""
     import psutil
 
-    weights = sum(math.prod(entry["shape"]) for path in weight_paths(merged) for entry in read_header(path).values())
+    weights = sum(math.prod(entry["shape"]) for path in weight_paths(folder) for entry in read_header(path).values())
     room = {"cpu": psutil.virtual_memory().available}
     if torch.cuda.is_available():
         room = {"cuda": torch.cuda.mem_get_info()[0], **room}
@@ -101,7 +102,7 @@ def _where(merged: Path) -> tuple[torch.dtype, str]:
     return (torch.float32, wide) if wide is not None else (torch.bfloat16, next(iter(room)))
 
 
-def _load(folder: Path, **options: Any) -> Any:
+def load(folder: Path, **options: Any) -> Any:
     """A model folder in evaluation mode. Raises ModelError."""
     try:
         with quiet():
@@ -130,7 +131,7 @@ def _logits(model: Any, probe: Probe) -> torch.Tensor:
     return logits[list(probe.positions)].float().cpu()
 
 
-def _greedy(model: Any, prompt: Sequence[int]) -> tuple[int, ...]:
+def greedy(model: Any, prompt: Sequence[int]) -> tuple[int, ...]:
     """The NEW_TOKENS likeliest tokens after a prompt, one by one; an end token does not stop it, so that answers are equally long."""
     tokens, cache, answer = torch.tensor([list(prompt)], device=model.device), None, []
     for _ in range(NEW_TOKENS):

@@ -60,7 +60,7 @@ class GgufRunner:
             self._plain_token = int(self._post("/tokenize", {"content": "a"})["tokens"][-1])
         # Nothing is told of a token that ends the text or is part of a character: a plain one is forced; that does not change what is told.
         forced = {"logit_bias": [[self._plain_token, 1000.0]]}
-        said = self._post("/completion", {"prompt": list(ids), "n_probs": count, **forced, **_plain(Sampling(1))})
+        said = self._post("/completion", {"prompt": list(ids), "n_probs": count, **forced, **_plain(Sampling(1)), "cache_prompt": True})
         listed = said.get("completion_probabilities") or [{}]
         return {int(one["id"]): float(one["logprob"]) for one in listed[0].get("top_logprobs", [])}
 

@@ -17,7 +17,8 @@ from tunelab.errors import MissingPartError, ModelError
 
 
 class LlamaProcess:
-    """A llama.cpp server on loopback; `exact`: keys and values are kept in 32 bits, not in its default 16. Raises MissingPartError without xllamacpp, ModelError when it cannot load the file."""
+    """A llama.cpp server on loopback; `exact`: keys and values are kept in 32 bits, not in its default 16. Raises MissingPartError without
+    xllamacpp, ModelError when it cannot load the file."""
 
     def __init__(self, model: Path, *, adapter: Path | None = None, context: int = 4096, threads: int | None = None, exact: bool = False) -> None:
         order = {"model": str(model), "adapter": str(adapter) if adapter else None, "context": context, "exact": exact,

@@ -12,6 +12,7 @@ from tests.helpers.tiny import write_tokenizer
 from tunelab.errors import RunError
 from tunelab.runs.folder import RunFolder
 from tunelab.workflow.export_ollama import to_ollama
+from tunelab.workflow.sides import run_tokenizer
 
 
 @pytest.fixture
@@ -27,7 +28,7 @@ def run(tmp_path: Path) -> Path:
 
 def test_the_model_is_created_with_the_runs_template(run: Path) -> None:
     with serving("double") as one:
-        found = to_ollama(run, run.parent / "model.gguf", "mine", host=one.server.address)
+        found = to_ollama(run_tokenizer(run), run.parent / "model.gguf", "mine", host=one.server.address)
         assert found.created is not None
         assert found.created.name == "mine:latest"
         assert one.open("mine").facts()["stop"] == ["<|im_start|>", "<|im_end|>"]
@@ -36,7 +37,7 @@ def test_the_model_is_created_with_the_runs_template(run: Path) -> None:
 
 
 def test_without_a_server_the_modelfile_says_what_to_do(run: Path) -> None:
-    found = to_ollama(run, run.parent / "model.gguf", "mine", host="127.0.0.1:9")
+    found = to_ollama(run_tokenizer(run), run.parent / "model.gguf", "mine", host="127.0.0.1:9")
     assert found.created is None
     assert f"ollama create mine -f {found.path}" in found.notes[-1]
 
@@ -46,7 +47,7 @@ def test_a_model_that_would_be_fed_other_text_is_removed_again(run: Path, monkey
         assert one.double is not None
         monkeypatch.setattr("tests.helpers.ollama_server._chatml", lambda messages: "something else")
         with pytest.raises(RunError, match="other text than training"):
-            to_ollama(run, run.parent / "model.gguf", "mine", host=one.server.address)
+            to_ollama(run_tokenizer(run), run.parent / "model.gguf", "mine", host=one.server.address)
         assert "mine:latest" not in one.double.models
 
 
@@ -54,5 +55,5 @@ def test_a_server_that_does_not_tell_is_said(run: Path) -> None:
     with serving("double") as one:
         assert one.double is not None
         one.double.version = "0.5.0"
-        found = to_ollama(run, run.parent / "model.gguf", "mine", host=one.server.address)
+        found = to_ollama(run_tokenizer(run), run.parent / "model.gguf", "mine", host=one.server.address)
     assert "too old to tell" in found.notes[-1]

@@ -161,7 +161,7 @@ def _of_sentence(card: Card, block: Block, text: FlatText, cue: _Cue, begin: int
                 continue
             if cue.name == "trained on" and not _is_trained_on(text, one):
                 continue
-            yield _claim(card, block, text, cue, found, one, confidence, begin, max(stop, one.end))
+            yield _claim((card, block, text), cue, found, one, confidence, (begin, max(stop, one.end)))
 
 
 def _is_trained_on(text: FlatText, one: Mention) -> bool:
@@ -177,7 +177,8 @@ def _is_trained_on(text: FlatText, one: Mention) -> bool:
     )
 
 
-def _claim(card: Card, block: Block, text: FlatText, cue: _Cue, found: re.Match[str], one: Mention, confidence: float, begin: int, stop: int) -> Claim:
+def _claim(where: tuple[Card, Block, FlatText], cue: _Cue, found: re.Match[str], one: Mention, confidence: float, span: tuple[int, int]) -> Claim:
+    (card, block, text), (begin, stop) = where, span
     if not one.sure and not one.is_path:
         confidence *= 0.85
     elif cue.name == "version" and one.is_id:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from functools import lru_cache
 
 from tunelab.hub.card import Block, Card, links, plain_text
 from tunelab.hub.data_names import data_id, data_name, is_hub_id, is_model, is_name_like, trimmed
 from tunelab.hub.evidence import Evidence
-from tunelab.hub.fields.data_sentences import NOUN, Named, Reader
+from tunelab.hub.fields.data_sentences import NOUN, Named, Reader, is_worth_reading
 
 _DATA_HEADING = re.compile(
     rf"(?:\A|\b)(?:training|train|fine-?tun\w+|finetun\w+|sft|dpo|instruction|preference|pre-?training|trainings?)[ -]?(?:and (?:evaluation|validation|test(?:ing)?) |/ ?\w+ )?(?:{NOUN}|data|daten)|\A\W{{0,8}}(?:\d[\d.]* )?(?:the |our |model )?(?:training )?{NOUN}(?:\(s\))?(?: (?:used|sources?|details?|description|"
@@ -28,8 +29,6 @@ _SPLIT = re.compile(r",(?!\d{3})|;|、|，|؛|&|\+(?=\s)|\s+and\s+|\s+und\s+|\s+
 _DESCRIBES = re.compile(r"\.\s|\s[-–—]\s|\.\Z|:\s|\s(?:from|for|which|that|with|by|in|consisting|containing|using|on|split|via)\s", re.IGNORECASE)
 _COUNTED = re.compile(r"\d[\d,. ]*\s?(?:件|条|건|개|文|만|万|samples|examples|rows|pairs|k\b|张|行)", re.IGNORECASE)
 _LIST_FOLLOWS = re.compile(r"(?:\bdata ?sets|\bcorpora|\bdata sources|datensätze\w?|jeux de données|conjuntos de (?:datos|dados)|数据集|データセット|데이터 ?셋|датасет\w{0,3}|корпус\w{0,3})[^.:：\n]{0,40}[:：]\W{0,3}\Z", re.IGNORECASE)
-_STEMS = ("data", "corp", "train", "tun", "distill", "dpo", "sft", "align", "korpus", "learn")
-_OTHER_STEMS = ("数据", "資料", "データ", "コーパス", "学習", "데이터", "말뭉치", "학습", "данных", "датасет", "обуч", "корпус", "训练", "微调", "dữ liệu", "بيانات", "données", "entraîn", "veri ")
 MAX_BLOCKS = 500
 
 
@@ -47,7 +46,7 @@ def read_named(card: Card, *, is_base: bool, own_name: str) -> list[Named]:
         under = None
         low = block.text.lower()
         section = _section(block)
-        if block.kind in ("fence", "heading") or (section == "quiet" and "datasets/" not in low) or not (section == "data" or any(one in low for one in _STEMS) or (not low.isascii() and any(one in low for one in _OTHER_STEMS))):
+        if block.kind in ("fence", "heading") or (section == "quiet" and "datasets/" not in low) or not (section == "data" or is_worth_reading(low)):
             continue
         if block.kind == "table":
             found += _of_table(card, block, section)
@@ -74,16 +73,18 @@ def read_named(card: Card, *, is_base: bool, own_name: str) -> list[Named]:
 
 def _section(block: Block) -> str:
     """"data", "eval", "quiet" or "": what the nearest heading that says so makes of it."""
-    for heading in reversed(block.headings):
-        if _DATA_HEADING.search(heading) and not re.match(r"\W*(?:evaluation|testing|eval|test|base)\b", heading, re.IGNORECASE):
-            return "data"
-        if heading == block.headings[0] and len(block.headings) > 1:
-            break  # the title
-        if _EVAL_HEADING.search(heading):
-            return "eval"
-        if _QUIET_HEADING.search(heading):
-            return "quiet"
+    for heading in reversed(block.headings if len(block.headings) < 2 else block.headings[1:]):  # the title says nothing of this
+        said = _sort_of(heading)
+        if said:
+            return said
     return ""
+
+
+@lru_cache(maxsize=2048)
+def _sort_of(heading: str) -> str:
+    if _DATA_HEADING.search(heading) and not re.match(r"\W*(?:evaluation|testing|eval|test|base)\b", heading, re.IGNORECASE):
+        return "data"
+    return "eval" if _EVAL_HEADING.search(heading) else "quiet" if _QUIET_HEADING.search(heading) else ""
 
 
 def _indent(card: Card, block: Block) -> int:
@@ -124,7 +125,7 @@ def _is_value_name(name: str, marked: bool, *, first: bool) -> bool:
     if any(is_hub_id(word) for word in words):
         return len(words) == 1
     if not name.isascii():
-        return first and len(name) <= 40 and len(words) <= 6 or any(word[0].isupper() for word in words)
+        return (first and len(name) <= 40 and len(words) <= 6) or any(word[0].isupper() for word in words)
     strong = sum(word[0].isupper() or word[0].isdigit() or "_" in word or any(letter.isupper() for letter in word) for word in words)
     if len(words) == 1:
         return strong > 0 or marked or "-" in name

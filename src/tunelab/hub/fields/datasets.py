@@ -53,7 +53,7 @@ def _texts(value: object) -> Iterator[str]:
 
 
 def _of_tags(record: ModelRecord) -> Iterator[Candidate]:
-    tags = [(value, Evidence("card metadata", value, record.card.file, record.card.line(path[0], *path[1:]))) for value, path in record.card.strings("tags")]  # type: ignore[arg-type]
+    tags = [(value, Evidence("card metadata", value, record.card.file, record.card.line(path[0], *path[1:]))) for value, path in record.card.strings("tags")]
     for tag, evidence in [*tags, *((tag, Evidence("tag", tag)) for tag in record.tags)]:
         if tag.startswith("dataset:"):
             name = data_name(tag.removeprefix("dataset:"))

@@ -115,8 +115,8 @@ _BREAK = re.compile(r"<(?:br|/p|/div|/li)\s*/?>", re.IGNORECASE)
 _HTML = re.compile(r"</?(?:b|i|u|em|strong|p|div|span|font|code|pre|details|summary|center|h[1-6]|img|a|li|ul|ol|td|tr|th|table|small|blockquote|kbd|sup|sub|mark)\b[^<>]{0,500}>", re.IGNORECASE)
 _BOLD = re.compile(r"\*\*(?=\S)([^*\n]{1,300})(?<=\S)\*\*|(?<!\w)__(?=\S)([^_\n]{1,300})(?<=\S)__(?!\w)")
 _DATA_COLON = re.compile(r"\b(?:data ?sets?|formats?|columns|fields|structure|schema|training data)\b|数据|格式|データ|形式|데이터|형식", re.IGNORECASE)
-_SHELL = frozenset("bash sh shell zsh console powershell cmd dockerfile yaml yml toml ini bibtex latex diff makefile modelfile xml html css http".split())
-_PYTHON = frozenset("python py python3 ipython pycon js javascript typescript ts java go rust swift c# csharp".split())
+_SHELL = frozenset(["bash", "sh", "shell", "zsh", "console", "powershell", "cmd", "dockerfile", "yaml", "yml", "toml", "ini", "bibtex", "latex", "diff", "makefile", "modelfile", "xml", "html", "css", "http"])
+_PYTHON = frozenset(["python", "py", "python3", "ipython", "pycon", "js", "javascript", "typescript", "ts", "java", "go", "rust", "swift", "c#", "csharp"])
 
 
 class _Reader:
@@ -136,7 +136,8 @@ class _Reader:
 
     def read(self) -> list[Example]:
         """All examples of the body."""
-        for self.index, block in enumerate(self.card.blocks):
+        for index, block in enumerate(self.card.blocks):
+            self.index = index
             if self.barred and block.kind in ("heading", "paragraph", "quote"):
                 self.barred = False
             if block.kind == "heading":

@@ -67,7 +67,7 @@ def _from_link(link: str) -> str | None:
 
 def _licence_text(card: Card) -> Iterator[Candidate]:
     for block in card.blocks[: MAX_BLOCKS * 3]:
-        if block.kind in ("fence", "heading") or "license" not in (low := block.text[:3000].lower()) and not _LICENSED.search(low) and not (block.headings and _LICENCE_HEADING.search(block.headings[-1])):
+        if block.kind in ("fence", "heading") or ("license" not in (low := block.text[:3000].lower()) and not _LICENSED.search(low) and not (block.headings and _LICENCE_HEADING.search(block.headings[-1]))):
             continue
         lines = [" | ".join(row) for row in block.rows[:60]] if block.kind == "table" else block.text[:3000].split("\n")
         for number, text in enumerate(lines):

@@ -75,9 +75,9 @@ def _in_card(record: ModelRecord, axolotl: AxolotlConfig | None) -> Iterator[tup
         said: Iterator[tuple[str, str, int, bool]] = iter(())
         if block.kind == "table":
             said = _in_table(block)
-        elif ":" in block.text or "=" in block.text or "：" in block.text:
-            if block.kind != "fence" or (is_near and "merge_method" not in block.text and not block.info.startswith(("py", "json", "bash", "sh"))):
-                said = _in_lines(block)
+        elif (":" in block.text or "=" in block.text or "：" in block.text) and (block.kind != "fence" or (
+                is_near and "merge_method" not in block.text and not block.info.startswith(("py", "json", "bash", "sh")))):
+            said = _in_lines(block)
         for label, written, line, is_list in said:
             name = _named(label, is_near or is_list)
             value = _value(name, written) if name else None

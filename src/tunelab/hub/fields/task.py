@@ -26,7 +26,7 @@ _ALSO = {"causal-language-modeling": "text-generation", "sequence-to-sequence-la
          "natural-language-inference": "text-classification", "sentiment-analysis": "sentiment", "named-entity-recognition": "named-entity-recognition", "ner": "named-entity-recognition", "summarization": "summarization", "code-generation": "code-generation"}
 _WEAK_TAGS = {"code": 0.4, "alpaca": 0.5, "vicuna": 0.5, "conversational": 0.5, "text-generation": 0.5, "text2text-generation": 0.4, "rm": 0.5, "tools": 0.4, "functions": 0.4, "whisper": 0.5, "dolly": 0.45, "music": 0.3, "text-classification": 0.6,
               "feature-extraction": 0.5, "sentence-transformers": 0.55, "clip": 0.4, "nli": 0.5, "classification": 0.5, "imdb": 0.5, "sst2": 0.5, "helpful": 0.4, "multimodal": 0.4, "text-embeddings-inference": 0.3, "math": 0.5, "python-code": 0.5,
-              "fill-mask": 0.6, "robotics": 0.4, "qa": 0.55, "character": 0.4, "vit": 0.4, "timm": 0.4, "diffusers-training": 0.5, "marian": 0.5, "rlhf": 0.45, "sharegpt": 0.45, "chatgpt": 0.35, "reinforcement-learning": 0.4, "not-for-all-audiences": 0.35, "instruct": 0.6, "character": 0.3}
+              "fill-mask": 0.6, "robotics": 0.4, "qa": 0.55, "vit": 0.4, "timm": 0.4, "diffusers-training": 0.5, "marian": 0.5, "rlhf": 0.45, "sharegpt": 0.45, "chatgpt": 0.35, "reinforcement-learning": 0.4, "not-for-all-audiences": 0.35, "instruct": 0.6, "character": 0.3}
 _BASE_HINTS = frozenset({"chat", "code-generation", "math", "translation", "speech-recognition", "text-to-speech", "image-text", "text-to-image", "embeddings", "roleplay", "image-classification", "summarization"})
 _SPLIT = re.compile(r"[^\w]+|_")
 _CLASSES = re.compile(r"\b(?:Auto|TF|Flax|ORT|OV|Distil|Bert|Roberta|XLMRoberta|Deberta\w{0,3}|Albert|Electra|T5|MT5|Bart|MBart|Peft|Camembert|Llama|Qwen2|GPT2)\w{0,20}For\w+|\b(?:MarianMT|Pegasus|M2M100|Nllb|Whisper|SpeechT5|StableDiffusion\w*|DiffusionPipeline|"
@@ -73,15 +73,15 @@ def _settled(answer: Answer, kind: str | None, declared: set[str]) -> Answer:
     return Answer(tuple(sorted(changed, key=lambda one: -one.confidence)))
 
 
-def _meta(card: Card, key: str, *path: str | int) -> Evidence:
-    line = card.line(key, *path) or card.line(key)
-    return Evidence("card metadata", card.quote(line) or key, card.file, line)
+def _meta(card: Card, *path: str | int) -> Evidence:
+    line = card.line(*path) or card.line(path[0])
+    return Evidence("card metadata", card.quote(line) or str(path[0]), card.file, line)
 
 
 def _by_pipeline(record: ModelRecord) -> Iterator[Candidate]:
     card = record.card
-    said = [(value, _meta(card, *path), 1.0) for value, path in card.strings("pipeline_tag")]  # type: ignore[misc]
-    said += [(value, _meta(card, *path), 0.9) for value, path in card.strings("task", "tasks", "task_categories", "task_ids")]  # type: ignore[misc]
+    said = [(value, _meta(card, *path), 1.0) for value, path in card.strings("pipeline_tag")]
+    said += [(value, _meta(card, *path), 0.9) for value, path in card.strings("task", "tasks", "task_categories", "task_ids")]
     if record.pipeline_tag:
         said.append((record.pipeline_tag, Evidence("tag", record.pipeline_tag), 0.97))
     for value, evidence, factor in said:
@@ -125,7 +125,7 @@ def _by_tag() -> Mapping[str, str]:
 
 
 def _by_tags(record: ModelRecord) -> Iterator[Candidate]:
-    tags = [(value, _meta(record.card, *path)) for value, path in record.card.strings("tags")]  # type: ignore[misc]
+    tags = [(value, _meta(record.card, *path)) for value, path in record.card.strings("tags")]
     tags += [(value, Evidence("tag", value)) for value in record.tags]
     found = [(task, name, evidence) for value, evidence in tags[:200] if (task := _by_tag().get(name := _hub_name(value)))]
     several = len({task for task, _, _ in found if not any(task in broader_than(other) for other, _, _ in found)}) > 2  # tags that are there to be found
@@ -182,19 +182,19 @@ def _other_names(card: Card) -> Iterator[tuple[str, Evidence, float]]:
     title = next((block for block in card.blocks[:6] if block.kind == "heading"), None)
     if title is not None:
         name = plain_text(title.text).strip(" #`")[:120]
-        if 2 < len(name) and len(name.split()) <= 3 and not is_plain_heading(name):
+        if len(name) > 2 and len(name.split()) <= 3 and not is_plain_heading(name):
             yield name, Evidence("card text", title.text, card.file, title.line), 0.6
     index = card.front.get("model-index")
     for entry in (index if isinstance(index, list) else ())[:2]:
         if isinstance(entry, Mapping) and isinstance(entry.get("name"), str):
             yield entry["name"][:120], _meta(card, "model-index"), 0.56
     for value, path in card.strings("model_name"):
-        yield value[:120], _meta(card, *path), 0.5  # type: ignore[misc]
+        yield value[:120], _meta(card, *path), 0.5
 
 
 def _bases(record: ModelRecord) -> Iterator[tuple[str, Evidence]]:
     for value, path in record.card.strings("base_model"):
-        yield value[:120], _meta(record.card, *path)  # type: ignore[misc]
+        yield value[:120], _meta(record.card, *path)
     for _, value in record.parents:
         yield value, Evidence("model tree", value)
     base = record.adapter.get("base_model_name_or_path")
@@ -204,7 +204,7 @@ def _bases(record: ModelRecord) -> Iterator[tuple[str, Evidence]]:
 
 def _named_data(record: ModelRecord) -> Iterator[tuple[str, Evidence, float]]:
     for value, path in record.card.strings("datasets"):
-        yield value, _meta(record.card, *path), 0.9  # type: ignore[misc]
+        yield value, _meta(record.card, *path), 0.9
     for tag in record.tags:
         if tag.startswith("dataset:"):
             yield tag[8:], Evidence("tag", tag), 0.9
@@ -219,9 +219,9 @@ def _by_data(names: Iterable[tuple[str, Evidence, float]]) -> Iterator[Candidate
         known += bool(found)
         for task in found[:2]:
             said.setdefault(task, []).append(evidence)
-    for task, evidence in said.items():
-        share = len(evidence) / known
-        yield Candidate(task, round(0.56 * max(share, 0.92 if task == "chat" and known > 3 else 0.0), 3), tuple(evidence[:5]))
+    for task, places in said.items():
+        share = len(places) / known
+        yield Candidate(task, round(0.56 * max(share, 0.92 if task == "chat" and known > 3 else 0.0), 3), tuple(places[:5]))
 
 
 def _by_config(record: ModelRecord) -> Iterator[Candidate]:
@@ -242,7 +242,7 @@ def _by_config(record: ModelRecord) -> Iterator[Candidate]:
 
 def _by_code(card: Card) -> Iterator[Candidate]:
     """Usage code: the classes that it loads the model with, the pipeline it makes; a prompt template."""
-    pipelines = by_pipeline_tag() | {"sentiment-analysis": "sentiment", "ner": "named-entity-recognition"}
+    pipelines = {**by_pipeline_tag(), "sentiment-analysis": "sentiment", "ner": "named-entity-recognition"}
     for block in card.blocks:
         if block.kind != "fence" or not block.text:
             continue
@@ -276,4 +276,4 @@ def _by_metrics(card: Card) -> Iterator[Candidate]:
     for value, path in card.strings("metrics"):
         task = _by_metric().get(value.lower().strip())
         if task:
-            yield Candidate(task, 0.25 if task in ("text-classification", "question-answering") else 0.34, (_meta(card, *path),))  # type: ignore[misc]
+            yield Candidate(task, 0.25 if task in ("text-classification", "question-answering") else 0.34, (_meta(card, *path),))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 
 from tunelab.hub.card import Block, Card, plain_text
 from tunelab.hub.evidence import Candidate, Evidence
@@ -27,6 +27,8 @@ _QUIET = re.compile(r"evaluat|benchmark|result|limitation|bias|citation|cite|ack
 _NOT_ITS = re.compile(r"\black of\b|\bbase (?:language )?models? for\b|\bwhereas\b|\bpost-training\b|\bnot (?:\w+ ){0,4}(?:for|intended|suitable|trained|fine-?tuned|be used|a)\b|\bisn't\b|outperform|unlike|compared (?:to|with)|\bcould be\b|can be (?:further )?fine-?tuned|to be fine-?tuned|future|should be fine|instead of|\bdownstream|out of scope")
 _SENTENCE = re.compile(r"(?<=[.!?])\s+|[。！？।]|\n")
 _NAMES = re.compile(r"\S*/[\w.-]+|(?<!\S)(?=\S{0,80}\d)[a-z][\w.]{0,40}(?:-[\w.]{1,40}){2,8}|\S+\.(?:jsonl?|csv|txt|py)\b")  # ids, paths, "mistral-7b-instruct": they speak of other things
+_LATER_STEMS = ("tun", "train", "task", "design", "intend", "purpose", "used", "special", "use case", "use-case", "objective", "problem type", "model type")
+_ALL_STEMS = (*_LATER_STEMS, "微", "训", "訓", "用于", "用於", "任", "学習", "タスク", "目的", "학습", "튜닝", "작업", "обуч", "предназ", "задач", "entrena", "entraîn", "tarea", "tâche", "aufgabe", "تدريب", "eğit", "görev")
 _TOKEN = re.compile(r"[a-z][a-z0-9;&]*")
 
 
@@ -69,10 +71,13 @@ def words_in(text: str) -> list[str]:
     """The tasks that a text in small letters names, without those that are only the broader ones of another."""
     found: dict[str, None] = {}
     starts, others = _index()
-    for token in _TOKEN.finditer(text):
-        for phrase, task in starts.get(token.group()[:3], ()):
-            if text.startswith(phrase, token.start()):
-                found[task] = None
+    for head in {word[:3] for word in _TOKEN.findall(text)} & starts.keys():
+        for phrase, task in starts[head]:
+            if task not in found and (place := text.find(phrase)) >= 0:
+                while place > 0 and text[place - 1].isalnum():
+                    place = text.find(phrase, place + 1)
+                if place >= 0:
+                    found[task] = None
     if not text.isascii():
         for phrase, task in others:
             if phrase in text:
@@ -99,7 +104,7 @@ def _index() -> tuple[Mapping[str, list[tuple[str, str]]], list[tuple[str, str]]
 def _zones(card: Card) -> Iterator[_Zone]:
     lead, titles = LEAD, 0
     for block in card.blocks[:MAX_BLOCKS]:
-        if block.kind == "fence" or (block.kind != "heading" and any(_QUIET.search(one) for one in block.headings[1:])):
+        if block.kind == "fence" or (block.kind != "heading" and any(_is_quiet(one) for one in block.headings[1:])):
             continue
         if block.kind == "heading":
             if titles < 1 and block.info in ("1", "2", "3") and lead > 0 and not is_plain_heading(block.text):
@@ -110,6 +115,11 @@ def _zones(card: Card) -> Iterator[_Zone]:
         else:
             yield from _sentences(block, lead)
             lead -= len(block.text)
+
+
+@lru_cache(maxsize=2048)
+def _is_quiet(heading: str) -> bool:
+    return _QUIET.search(heading) is not None
 
 
 def is_plain_heading(text: str) -> bool:
@@ -126,7 +136,7 @@ def _sentences(block: Block, lead: int) -> Iterator[_Zone]:
     for stop in (*(found.end() for found in _SENTENCE.finditer(text)), len(text)):
         sentence = text[begin:stop]
         low = sentence.lower()
-        if len(low) > 3 and not _NOT_ITS.search(low):
+        if len(low) > 3 and (lead > 0 or any(stem in low for stem in (_LATER_STEMS if low.isascii() else _ALL_STEMS))) and not _NOT_ITS.search(low):
             if _LABEL.match(low):
                 yield _Zone(sentence, line, LABELLED)
             elif _PURPOSE.search(low):

@@ -136,9 +136,7 @@ def _by_names(text: str) -> Iterator[Turn]:
         role = role_of(label)
         if role is None and label.casefold() in LANGUAGES:  # a translation: the first language is the prompt's
             role, spoken = ("output" if spoken and spoken != label else "prompt"), (spoken or label)
-        if role is None and places and places[-1][3].casefold() in SPEAKERS and is_name(label):
-            role = "output"
-        elif role == "system" and places and places[-1][3].casefold() in SPEAKERS:  # rinna's models are called "システム"
+        if (role is None and places and places[-1][3].casefold() in SPEAKERS and is_name(label)) or (role == "system" and places and places[-1][3].casefold() in SPEAKERS):
             role = "output"
         elif role is not None and role == "context" and not places:
             role = None if label.casefold() not in ("context", "schema") else role
