@@ -60,6 +60,7 @@ def show_ollama(out: Console, result: ExportedOllama) -> None:
     if made.created is not None:
         proven = "; what it is fed is what training fed it" if not made.created.unproven else ""
         name = plain(made.created.name)
+        name = plain(made.created.name)
         out.print(f"In Ollama: {name} ({made.created.digest[:12]}){proven}. Try it: ollama run {name}", style="bold green")
 
 
