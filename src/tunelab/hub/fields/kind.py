@@ -204,7 +204,10 @@ def _settled(found: list[Candidate], words: Mapping[str, Evidence]) -> list[Cand
     elif said[FINETUNE]:
         limits = {QUANTIZED: 0.45, ADAPTER: 0.45, MERGE: 0.45 if said[FINETUNE] > 0.7 else 0.5}
         limits |= {BASE: 0.45} if said[FINETUNE] >= 0.62 and said[FINETUNE] >= said[BASE] - 0.15 else {FINETUNE: 0.5} if said[BASE] else {}
-    return [Candidate(one.value, round(min(one.confidence, limits.get(one.value, 1.0)), 3), one.evidence, one.note) for one in found]
+    return [  # a remark on a weak place is no remark on the answer when a stronger one says the same
+        Candidate(one.value, round(min(one.confidence, limits.get(one.value, 1.0)), 3), one.evidence, one.note if said[one.value] == one.confidence else "")
+        for one in found
+    ]
 
 
 def _said(kind: str, confidence: float, evidence: Evidence, note: str = "") -> Candidate:

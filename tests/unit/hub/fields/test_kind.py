@@ -89,6 +89,11 @@ def test_the_narrower_word_wins_and_nothing_is_mistaken(given: dict[str, object]
     assert kind_of(**given).value == expected
 
 
+def test_a_remark_on_a_weak_place_is_not_the_answers() -> None:
+    assert kind_of("# X\n\nThis model is a fine-tuned version of gpt2.\n").candidates[0].note == ""
+    assert kind_of(front("base_model: a/b")).candidates[0].note
+
+
 def test_the_places_are_shown() -> None:
     answer = kind_of(front("base_model: a/b", "base_model_relation: adapter", body="# X\n\nLoRA weights for a/b.\n"))
     assert {(entry.kind, entry.line) for entry in answer.candidates[0].evidence} >= {("card metadata", 3), ("card text", 7)}
