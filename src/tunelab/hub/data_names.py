@@ -75,16 +75,25 @@ def is_well_known(name: str) -> bool:
     return squeezed not in _GENERAL_STEMS and squeezed in _stems()
 
 
+def _is_either(name: str) -> bool:
+    """Two words with a stroke between them ("input/output")."""
+    first, stroke, last = name.partition("/")
+    return bool(stroke) and (first in _EITHER or (first in _COMMON and last.isalpha()) or last in _COMMON)
+
+
 @lru_cache(maxsize=4096)
 def is_model(name: str) -> bool:
     """Whether a name is a model's and not a data set's: it looks like one, and is none of the data sets that are named like models (alpaca)."""
-    if not is_model_like(name):
+    if name.rpartition("/")[2].lower().startswith(("opus-mt", "opus_mt")):
+        return True
+    if not is_model_like(_MILLIONS.sub("", name)):
         return False
     parts = {*re.split(r"[^0-9a-z]+", name.lower())}
     squeezed = "".join(_WORDS.findall(name.casefold()))
     return _SIZED.search(name) is not None or not any(stem in squeezed if len(stem) > 4 else stem in parts for stem in _stems() - _GENERAL_STEMS)
 
 
+_MILLIONS = re.compile(r"(?<=[-_ ])\d{1,3}(?:\.\d)?m(?![a-z\d])", re.IGNORECASE)  # of rows rather than of parameters
 _SIZED = re.compile(r"(?<![\d.])\d{1,3}(?:\.\d)?b(?![a-z\d])", re.IGNORECASE)
 
 
@@ -100,13 +109,13 @@ _NOUNS = re.compile(r"(?:\s+(?:data ?sets?|train(?:ing)?|split|subset|samples?|d
 
 def is_hub_id(name: str) -> bool:
     """Whether it has the form owner/name."""
-    return _HUB_ID.match(name) is not None and not name.startswith(("data/", "datasets/", "./")) and not name.lower().endswith((".json", ".jsonl", ".csv", ".txt", ".parquet"))
+    return _HUB_ID.match(name) is not None and not _is_either(name.lower()) and not name.startswith(("data/", "datasets/", "./")) and not name.lower().endswith((".json", ".jsonl", ".csv", ".txt", ".parquet"))
 
 
 def is_name_like(words: str) -> bool:
     """Whether a piece of a sentence can be a data set's own name, and not hardware, a language, a model, an amount or a common word."""
     parts = words.split()
-    if not parts or len(parts) > 8 or len(words) > 90 or data_name(words) is None or _AMOUNT.match(words) or _EITHER.fullmatch(words):
+    if not parts or len(parts) > 8 or len(words) > 90 or data_name(words) is None or _AMOUNT.match(words) or (words.islower() and _is_either(words)):
         return False
     bare = [part.strip(".,:;'\"()").lower().removesuffix("'s").removesuffix("’s") for part in parts]
     if all(one in _COMMON or one in _LANGUAGES or _AMOUNT.match(one) or len(one) < 2 for one in bare):
@@ -123,7 +132,8 @@ def _is_model(parts: list[str]) -> bool:
     return head in _MODEL_HEADS
 
 
-_EITHER = re.compile(r"[a-z]+(?:/[a-z]+)+")  # "input/output": no Hub id
+_EITHER = frozenset("his her he she him yes no true false human ai client server source target label context query passage chosen rejected read write left right start end rows cnn".split())
+"""With the common words: what makes "input/output" no Hub id, and "CNN/DailyMail" neither."""
 _MANNER = re.compile(r"[-‑](?:only|based|style|like|specific|level|scale|shot|aligned|tuned|quality|generated|source|sourced|domain|turn|following|language|lingual|annotated|labell?ed|related|oriented|driven|trained|train|answering|focused|free|wide|world|house|free|in-the-loop|step|bit|hop|way|class|text|made|written|curated|collected|"
                      r"filtered|processed|rank|parameter|token|tokens|k|to-end|to-text|to-sql|to-speech|precision|gpu|node|epoch)\Z")
 _MODEL_HEADS = frozenset(["bert", "distilbert", "roberta", "gpt2", "gpt", "llama", "llama2", "llama3", "mistral", "mixtral", "qwen", "qwen2", "qwen3", "gemma", "gemma2", "phi", "bloom", "falcon", "mpt", "t5", "mt5", "flan-t5", "bart", "mbart", "deberta", "electra", "albert", "xlnet", "opt", "pythia", "whisper", "wav2vec2", "vit", "clip", "deepseek", "yi", "marian", "nllb"])
@@ -150,18 +160,17 @@ def _version(name: str) -> str:
     return found.group(1).removesuffix(".0") if found else ""
 
 
-def same_data(one: str, other: str) -> bool:
-    """Whether two names mean the same set: imdb and stanfordnlp/imdb, "Alpaca" and tatsu-lab/alpaca, "SQuAD v1.1" and squad."""
-    if _version(one) and _version(other) and _version(one) != _version(other):
-        return False
-    if _squeezed(one) == _squeezed(other) or (is_hub_id(one) != is_hub_id(other) and _squeezed(one.rpartition("/")[2]) == _squeezed(other.rpartition("/")[2])):
+def same_data(one: str, other: str, *, loosely: bool = True) -> bool:
+    """Whether two names mean the same set: imdb and stanfordnlp/imdb; `loosely`, as a text names what a list gives exactly, also "Alpaca" and
+    tatsu-lab/alpaca, "SQuAD v1.1" and squad."""
+    if _squeezed(one) == _squeezed(other) or _squeezed(one.rpartition("/")[2]) == _squeezed(other.rpartition("/")[2]) and is_hub_id(one) | is_hub_id(other):
         return True
-    if is_hub_id(one) and is_hub_id(other):
-        return _squeezed(one.rpartition("/")[2]) == _squeezed(other.rpartition("/")[2])
-    short, full = sorted((_core(one), _core(other)), key=len)
-    if not short or len(short) < 3:
+    if not loosely or (is_hub_id(one) and is_hub_id(other)) or (_version(one) and _version(other) and _version(one) != _version(other)):
         return False
-    return short == full or (len(short) >= 4 and short in full) or ((is_hub_id(one) or is_hub_id(other)) and _words_in(one, other))
+    short, full = sorted((_core(one), _core(other)), key=len)
+    if len(short) < 3:
+        return False
+    return short == full or (is_hub_id(one) | is_hub_id(other) and (len(short) >= 4 and short in full or _words_in(one, other)))
 
 
 def _words_in(one: str, other: str) -> bool:

@@ -30,11 +30,11 @@ _MEANS = frozenset({"using", "with", "via", "mit", "avec", "con", "com", "med", 
 _DATA_WORD = re.compile(r"wiki|corpus|corpora|news|tweets|reviews|collection|bank|crawl|pile|books?|dump|qa\b|bench|challenge|sequences|dialog|conversations|instruct|articles|pairs|papers|abstracts|forum|posts|comments|stories|\bset\b|archive|library|database", re.IGNORECASE)
 _SENTENCE = re.compile(r"(?<=[.!?])\s+(?=[A-Z\"'`(\[*À-ÞА-Я\d])|[。！？।؟]|\n\s*\n|\n(?=\s*[-*•|#>])|(?<=:)\n|<br>")
 _WORD = re.compile(r"[^\s,;|]+")
-_GAP = re.compile(r"(?:conversational|instruction|instruct|training|train|text|chat|dialogue?|sentiment|movie|reviews?|news|classification|translation|summari[sz]ation|preference|code|math|speech|question-answering|qa|multilingual|parallel|ner|benchmark|language|fine-?tuning|following|emotion|sms|public|open|image|web|[a-z]+-language) ?-?\Z",
+_GAP = re.compile(r"(?<![\w-])(?:conversational|instruction|instruct|training|train|text|chat|dialogue?|sentiment|movie|reviews?|news|classification|translation|summari[sz]ation|preference|code|math|speech|question-answering|qa|multilingual|parallel|ner|benchmark|language|fine-?tuning|following|emotion|sms|public|open|image|web|[a-z]+-language) ?-?\Z",
                   re.IGNORECASE)
 _ENDS = frozenset(["for", "using", "with", "by", "at", "to", "which", "that", "where", "in", "until", "achieving", "via", "during", "and/or", "so", "because", "before", "after", "while", "but", "when", "as", "then", "whose", "hosted", "provided", "see", "resulting", "containing", "consisting", "curated", "generated", "created", "collected", "such", "including"])
 _KNOWN = frozenset(["alpaca", "dolly", "sharegpt", "squad", "imdb", "wikipedia", "oscar", "c4", "pile", "orca", "openorca", "slimorca", "ultrachat", "openhermes", "guanaco", "oasst", "oasst1", "oasst2", "samsum", "xsum", "cnn/dailymail", "cnn", "gsm8k", "metamath", "metamathqa", "spider", "wikisql", "bookcorpus", "dialogsum", "conll2003", "multinli", "snli", "mnli", "xnli", "sst-2", "sst2", "ultrafeedback", "fineweb", "redpajama", "slimpajama", "starcoderdata", "opus", "wmt", "flan", "tulu", "lima", "moss", "belle", "firefly", "capybara", "airoboros", "platypus", "evol-instruct", "wizardlm", "magicoder", "glaive", "commonvoice", "librispeech", "fleurs", "mc4", "cc100", "openassistant", "tinystories", "soda", "hh-rlhf", "pippa", "limarp"])
-_STEMS = ("data", "corp", "train", "tun", "distill", "dpo", "sft", "align", "korpus", "learn")
+_STEMS = ("data", "corp", "train", "tun", "distill", "dpo", "sft", "align", "korpus", "learn", "daten", "fein", "entren", "trein", "addestr", "affin", "ajust", "conjunto", "trenow", "tränad", "trent", "latih", "veri set")
 _OTHER_STEMS = ("数据", "資料", "データ", "コーパス", "学習", "데이터", "말뭉치", "학습", "данных", "датасет", "обуч", "корпус", "训练", "微调", "dữ liệu", "بيانات", "données", "entraîn", "veri ")
 MAX_TEXT = 6000
 
@@ -111,8 +111,10 @@ class Reader:
                     yield Named(trimmed(label), weight - 0.16, here)
         if weight < 0.5:
             return
-        for name in _trainers(sentence):
-            yield Named(name, weight, here)
+        exact = list(_trainers(sentence))
+        yield from (Named(name, weight, here) for name in exact)
+        if exact:
+            return
         for found in list(_NOUN.finditer(sentence))[:8]:
             for name in _before_noun(sentence, found.start()):
                 yield Named(name, weight - 0.1, here)
@@ -200,7 +202,7 @@ def _before_noun(sentence: str, stop: int) -> Iterator[str]:
         yield name
 
 
-_BEHIND = re.compile(r"\s{0,2}(?:de |du |di |do |da |del |called |named |известн\w{0,4} |:? ?)(?:\*\*|`|\"|“|«|「)?([A-Z\d][\w./+-]{1,60}(?: [A-Z\d][\w./+-]{0,40}){0,4})")
+_BEHIND = re.compile(r"\s{0,2}(?:de |du |di |do |da |del |called |named |известн\w{0,4} |:? ?)(?:\*\*|`|\"|“|«|「)?([A-Z\d][\w./+-]{1,60}(?: [A-Z\d][\w./+-]{0,40}){0,4}|[a-z][\w.-]{1,40}/[\w.-]{2,60})")
 
 
 def _behind_noun(sentence: str, start: int) -> Iterator[str]:

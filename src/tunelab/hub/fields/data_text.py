@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from functools import lru_cache
 
 from tunelab.hub.card import Block, Card, links, plain_text
-from tunelab.hub.data_names import data_id, data_name, is_hub_id, is_model, is_name_like, trimmed
+from tunelab.hub.data_names import data_id, data_name, is_hub_id, is_model, is_name_like, is_well_known, trimmed
 from tunelab.hub.evidence import Evidence
 from tunelab.hub.fields.data_sentences import NOUN, Named, Reader, is_worth_reading
 
@@ -128,7 +128,7 @@ def _is_value_name(name: str, marked: bool, *, first: bool) -> bool:
         return (first and len(name) <= 40 and len(words) <= 6) or any(word[0].isupper() for word in words)
     strong = sum(word[0].isupper() or word[0].isdigit() or "_" in word or any(letter.isupper() for letter in word) for word in words)
     if len(words) == 1:
-        return strong > 0 or marked or "-" in name
+        return strong > 0 or marked or "-" in name or is_well_known(name)
     return len(words) <= 7 and strong >= (len(words) + 1) // 2
 
 

@@ -12,6 +12,8 @@ from tunelab.hub.fields.data_text import read_named
 from tunelab.hub.fields.training import AxolotlConfig
 from tunelab.hub.record import ModelRecord
 
+_LISTED = 0.9
+"""From this confidence on a name was an entry of a list: metadata, tags, a config."""
 MAX_NAMES = 200
 """Names of data sets that are taken from one place."""
 
@@ -74,13 +76,19 @@ def _of_text(record: ModelRecord, kind: str | None, *, formal: bool) -> Iterator
         confidence = one.confidence * (0.55 if kind in ("quantized", "merge") else 1.0)
         if formal and not is_hub_id(one.name):
             confidence *= 0.62
-        yield Candidate(one.name, round(min(confidence, 0.9), 3), (one.evidence,))
+        yield Candidate(one.name, round(min(confidence, 0.89), 3), (one.evidence,))
 
 
 def _joined(candidates: list[Candidate]) -> list[Candidate]:
-    """Different names of one set under one name: the id where there is one, else the surest's."""
-    names: list[str] = []
-    for one in sorted(candidates, key=lambda each: (-(each.confidence >= 0.9), not is_hub_id(each.value), -each.confidence)):
-        if not any(same_data(name, one.value) for name in names):
-            names.append(one.value)
-    return [replace(one, value=next(name for name in names if same_data(name, one.value))) for one in candidates if one.confidence >= STATED / 2]
+    """Different names of one set under one name: the id where there is one, else the surest's. Entries of a list are different sets unless
+    they differ in the owner only."""
+    names: list[tuple[str, bool]] = []
+    chosen: dict[tuple[str, bool], str] = {}
+    for one in sorted(candidates, key=lambda each: (not is_hub_id(each.value), -each.confidence)):
+        listed = one.confidence >= _LISTED
+        if (one.value, listed) not in chosen:
+            same = next((name for name, other in names if same_data(name, one.value, loosely=not (listed and other))), None)
+            if same is None:
+                names.append((one.value, listed))
+            chosen[one.value, listed] = same or one.value
+    return [replace(one, value=chosen[one.value, one.confidence >= _LISTED]) for one in candidates if one.confidence >= STATED / 2]
