@@ -130,9 +130,11 @@ def test_reporting_on_a_folder_without_a_run(tmp_path: Path) -> None:
     refused(run("report", str(tmp_path)), 2, "no tunelab run")
 
 
-def test_comparing_with_a_model_of_a_kind_that_is_not_here(tmp_path: Path) -> None:
+def test_comparing_with_servers_that_are_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "p.txt").write_text("hello\n")
-    refused(run("compare", "ollama:phi3", "ollama:phi3", "--prompts", str(tmp_path / "p.txt"), "--out", str(tmp_path / "c.jsonl")), 2, "ollama")
+    monkeypatch.setenv("OLLAMA_HOST", "http://127.0.0.1:9")
+    refused(run("compare", "ollama:phi3", "ollama:phi3", "--prompts", str(tmp_path / "p.txt"), "--out", str(tmp_path / "c.jsonl")), 1, "ollama serve")
+    refused(run("compare", "gguf:none.gguf", "gguf:none.gguf", "--prompts", str(tmp_path / "p.txt"), "--out", str(tmp_path / "c.jsonl")), 2, "no such GGUF")
     assert not (tmp_path / "c.jsonl").exists()
 
 

@@ -132,7 +132,7 @@ def _is_model(parts: list[str]) -> bool:
     return head in _MODEL_HEADS
 
 
-_EITHER = frozenset("his her he she him yes no true false human ai client server source target label context query passage chosen rejected read write left right start end rows cnn".split())
+_EITHER = frozenset(["his", "her", "he", "she", "him", "yes", "no", "true", "false", "human", "ai", "client", "server", "source", "target", "label", "context", "query", "passage", "chosen", "rejected", "read", "write", "left", "right", "start", "end", "rows", "cnn"])
 """With the common words: what makes "input/output" no Hub id, and "CNN/DailyMail" neither."""
 _MANNER = re.compile(r"[-‑](?:only|based|style|like|specific|level|scale|shot|aligned|tuned|quality|generated|source|sourced|domain|turn|following|language|lingual|annotated|labell?ed|related|oriented|driven|trained|train|answering|focused|free|wide|world|house|free|in-the-loop|step|bit|hop|way|class|text|made|written|curated|collected|"
                      r"filtered|processed|rank|parameter|token|tokens|k|to-end|to-text|to-sql|to-speech|precision|gpu|node|epoch)\Z")
@@ -163,14 +163,14 @@ def _version(name: str) -> str:
 def same_data(one: str, other: str, *, loosely: bool = True) -> bool:
     """Whether two names mean the same set: imdb and stanfordnlp/imdb; `loosely`, as a text names what a list gives exactly, also "Alpaca" and
     tatsu-lab/alpaca, "SQuAD v1.1" and squad."""
-    if _squeezed(one) == _squeezed(other) or _squeezed(one.rpartition("/")[2]) == _squeezed(other.rpartition("/")[2]) and is_hub_id(one) | is_hub_id(other):
+    if _squeezed(one) == _squeezed(other) or (_squeezed(one.rpartition("/")[2]) == _squeezed(other.rpartition("/")[2]) and is_hub_id(one) | is_hub_id(other)):
         return True
     if not loosely or (is_hub_id(one) and is_hub_id(other)) or (_version(one) and _version(other) and _version(one) != _version(other)):
         return False
     short, full = sorted((_core(one), _core(other)), key=len)
     if len(short) < 3:
         return False
-    return short == full or (is_hub_id(one) | is_hub_id(other) and (len(short) >= 4 and short in full or _words_in(one, other)))
+    return short == full or (is_hub_id(one) | is_hub_id(other) and ((len(short) >= 4 and short in full) or _words_in(one, other)))
 
 
 def _words_in(one: str, other: str) -> bool:

@@ -22,7 +22,7 @@ class LlamaProcess:
 
     def __init__(self, model: Path, *, adapter: Path | None = None, context: int = 4096, threads: int | None = None, exact: bool = False) -> None:
         order = {"model": str(model), "adapter": str(adapter) if adapter else None, "context": context, "exact": exact,
-                 "threads": threads or max(1, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)}
+                 "threads": threads or _threads()}
         self._process = subprocess.Popen([sys.executable, "-m", "tunelab.runners.llama_process"], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
                                          stderr=subprocess.DEVNULL, text=True)
         assert self._process.stdin and self._process.stdout
@@ -61,6 +61,13 @@ class LlamaProcess:
     def __del__(self) -> None:
         with suppress(Exception):
             self.close()
+
+
+def _threads() -> int:
+    """As many as there are cores for this process, or what OMP_NUM_THREADS allows: where other work runs beside, more are slower by far."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    allowed = os.environ.get("OMP_NUM_THREADS", "")
+    return max(1, min(cores, int(allowed) if allowed.isdigit() else cores))
 
 
 def _serve(order: dict[str, Any]) -> None:

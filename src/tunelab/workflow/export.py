@@ -8,13 +8,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tunelab.data.tokenizer import TextTokenizer, tokenizer_files
-from tunelab.errors import RunError, UsageError, needs
+from tunelab.errors import RunError, needs
 from tunelab.export import side_files
-from tunelab.export.gguf_check import KINDS
 from tunelab.export.side_files import Made
 from tunelab.export.source import Source, find_source
 from tunelab.export.target import check_free, check_room, filled
-from tunelab.export.verification import TOLERANCE, Verification, fault
+from tunelab.export.verification import Verification, fault
 from tunelab.facts.adapter import WEIGHTS
 from tunelab.runs.store import write_json, write_text
 from tunelab.workflow.export_parts import ExportWatch, check_rows, checksum, made_from, probes_of, source_notes, tokenizer_of
@@ -41,14 +40,11 @@ def merge(place: Path, *, out: Path | None = None, dtype: str | None = None, che
     """Merge a run's adapter (or a PEFT folder's) into its base's original weights, in a folder of its own.
 
     `out`: a new or empty folder, by default PLACE/merged; `dtype`: fp32, bf16 or fp16, by default each tensor's own in the base.
-    Nothing is left in `out` unless the merged model was verified. Raises UsageError, FolderError, ModelError, StorageError, MissingPartError, and
+    Nothing is left in `out` unless the merged model was verified. Raises FolderError, ModelError, StorageError, MissingPartError, and
     RunError when the merged model does not say the same.
     """
     watch = watch or ExportWatch()
     out = out or place / "merged"
-    if dtype not in (None, *TOLERANCE):
-        raise UsageError(f"Merged weights are not stored as {dtype!r}; expected {', '.join(TOLERANCE)}.", where="--dtype",
-                         next_step="For smaller files: --to gguf --quantize q8_0" if dtype in KINDS else None)
     check_free(out)
     source = find_source(place, checkpoint=checkpoint, base=base)
     with needs("train", "Merging"):

@@ -50,33 +50,33 @@ def to_gguf(place: Path, *, out: Path | None = None, quantize: str = "f16", chec
         return write_gguf(source, folder / out.name, out, quantize, watch or ExportWatch())
 
 
-def to_adapter_gguf(place: Path, *, out: Path | None = None, checkpoint: int | None = None, base: str | None = None,
-                    watch: ExportWatch | None = None) -> ExportedGguf:
+def to_adapter_gguf(place: Path, *, out: Path | None = None, base_gguf: Path | None = None, checkpoint: int | None = None,
+                    base: str | None = None, watch: ExportWatch | None = None) -> ExportedGguf:
     """Write an adapter alone, for use with its base's GGUF; by default PLACE/adapter.gguf.
 
-    It is verified on the base's GGUF: `base`, when that names one, or else one that is written for this and removed again (f16).
-    Raises what `to_gguf` raises.
+    It is verified on the base's GGUF: on `base_gguf`, or else on one that is written for this and removed again (f16). Raises what `to_gguf`
+    raises.
     """
     out, watch = out or place / "adapter.gguf", watch or ExportWatch()
-    given = Path(base) if base is not None and base.endswith(".gguf") else None
-    if given is not None and not given.is_file():
-        raise ModelError("There is no such GGUF file.", where=str(given), next_step="Give the base model's: --base FILE.gguf, or leave it out.")
+    if base_gguf is not None and not base_gguf.is_file():
+        raise ModelError("There is no such GGUF file.", where=str(base_gguf), next_step="Give the base model's, or leave --base-gguf out.")
+    kind = _kind_of(base_gguf) if base_gguf is not None else "f16"
     _check_name(out)
-    source = checked(place, "f16", checkpoint, None if given is not None else base)
+    source = checked(place, kind, checkpoint, base)
     if isinstance(source, Whole):
         raise UsageError("This is a whole model and no adapter.", where=str(place), next_step="Export it whole: --to gguf")
     from tunelab.export.gguf_write import size_of, write_adapter, write_model
 
     tokenizer = tokenizer_of(source)
-    if given is None:
-        check_room(out, size_of(source.weights, "f16"), "GGUF file")
+    if base_gguf is None:
+        check_room(out, size_of(source.weights, kind), "GGUF file")
     with written(out) as folder:
         watch.phase("writing the adapter")
         done = write_adapter(source.weights, source.adapter, folder / out.name, source.settings)
-        if given is None:
+        if base_gguf is None:
             watch.phase("writing the base model, to ask it with the adapter")
-            write_model(source.weights, folder / "base.gguf", tokenizer, said=watch.written)
-        found = _verified(source, tokenizer, given or folder / "base.gguf", _kind_of(given) if given else "f16", watch, adapter=folder / out.name)
+            write_model(source.weights, folder / "base.gguf", tokenizer, quantize=kind, said=watch.written)
+        found = _verified(source, tokenizer, base_gguf or folder / "base.gguf", kind, watch, adapter=folder / out.name)
         return _finished(source, done, out, "adapter-gguf", found)
 
 
@@ -121,7 +121,7 @@ def _kind_of(path: Path) -> str:
     kind = sizes.most_common(1)[0][0] if sizes else "nothing"
     found = {"Q4_K": "q4_k_m"}.get(kind, kind.lower())
     if found not in KINDS:
-        raise ModelError(f"The file holds mostly {kind}; expected one of {', '.join(KINDS)}.", where=str(path), next_step="Leave --base out.")
+        raise ModelError(f"The file holds mostly {kind}; expected one of {', '.join(KINDS)}.", where=str(path), next_step="Leave --base-gguf out.")
     return found
 
 

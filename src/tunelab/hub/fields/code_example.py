@@ -111,6 +111,8 @@ def _lead(text: str, begin: int) -> tuple[str, str]:
     sign = text[at - 1] if at > 0 else ""
     if sign not in ("=", ":") or text[max(0, at - 2) : at] in ("==", "!=", "<=", ">="):
         return "", ""
+    if sign == ":" and text[max(0, at - 2)] not in "\"'" and "\n" in text[at:begin]:  # a docstring behind "def f():"
+        return "", ""
     return _word_before(text, len(text[max(0, at - 60) : at - 1].rstrip(" \t\"'")) + max(0, at - 60)), sign
 
 

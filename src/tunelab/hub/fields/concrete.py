@@ -9,14 +9,14 @@ _NAMES = (r"(?:your|the|user|system|prompt|instruction|input|question|query|mess
           r"任意|任務|ここ|问题|問題|指令|质问|質問|입력|질문)")
 _PLACE = re.compile(
     rf"\{{\{{?[ \t]*[.$]?{_NAMES}[^{{}}\n]{{0,60}}\}}|\{{\}}|<[ \t]*{_NAMES}(?:[ _-][^<>\n]{{0,60}})?>|\[[ \t]*(?:your|insert|the user|user|prompt|instruction|input|question|text|"
-    rf"message|query|system|more information|content)\b[^\[\]\n]{{0,60}}\](?!\()|\$\{{?{_NAMES}|%\(?\w{{0,20}}\)?s\b|\bPLACEHOLDER|\b(?:YOUR|INSERT)[ _][A-Z]{{2,}}|__[a-z]+__", re.IGNORECASE)
+    rf"message|query|system|more information|content)\b[^\[\]\n]{{0,60}}\](?!\()|\$\{{?{_NAMES}|%\(?\w{{0,20}}\)?s\b|\bPLACEHOLDER|(?-i:\b(?:YOUR|INSERT)[ _][A-Z]{{2,}})", re.IGNORECASE)
 _WHOLE = re.compile(
     r"[\W_]*(?:\{[^{}\n]{0,80}\}|<[^<>\n|]{1,60}>|\[[^\[\]\n]{1,80}\]|\.{2,}|…|(?:enter |put |insert |type |write |add )?(?:your|the|a|my|some|any|user(?:'s)?)? ?(?:own )?(?:input|user|source|"
     r"system|example|sample|long|first|new|test|raw)? ?(?:prompt|question|instruction|input|text|message|query|sentence|content|article|document|code|review|tweet|request|response|output|answer|"
     r"string|context|reply|summary|translation|news|paragraph|goes|story)(?:s)?(?: ?(?:goes|text|to \w+|you want to \w+)){0,2}(?: here| 1)?|text|string|here|lorem ipsum.{0,400}|user_?(?:input|message)|none|null|n/?a|tbd|todo|"
     r"more information needed|\$\w+)[\W_]*", re.IGNORECASE | re.DOTALL)
 _GREETING = re.compile(r"\W*(?:hello|hi|test|hey|foo|bar|hello[,!]? (?:world|there|how are you(?: today| doing)?)|(?:hi[,!]? )?how are you(?: doing| today)?)\W*", re.IGNORECASE)
-_NOT_PLACE = re.compile(r"\[?\{|\[(?:MASK|INST|SEP|CLS)\]|<(?:mask|extra_id_\d+|s|sep|tool_call|think)>", re.IGNORECASE)
+_NOT_PLACE = re.compile(r"[\[(]*\{\s*[\"'\w]+\s*:|[\[(]+[\"'(]|\[(?:MASK|INST|SEP|CLS)\]|<(?:mask|extra_id_\d+|s|sep|tool_call|think)>", re.IGNORECASE)
 _TOKEN = re.compile(r"<\|[^|<>\n]{1,40}\|>")
 _HERE = re.compile(r"\b(?:your|the|some|a) (?:\w+ ){0,3}(?:here|goes here|to be \w+)\b|^\.\.\.|\b(?:Lorem ipsum)\b|此处|在这里|ここに|여기에", re.IGNORECASE)
 _STOCK = re.compile(
@@ -27,8 +27,10 @@ _STOCK = re.compile(
 _FILLER = frozenset(["plain", "raw", "free", "natural", "english", "language", "any", "a", "an", "one", "the", "single", "user", "input", "preprocessed", "tokenized", "generated", "model", "models", "text", "string", "it", "only", "of", "or", "and", "multilingual", "accepts", "accept", "takes", "take", "inputs", "generate", "generates", "receives", "outputs", "short", "long", "1d", "2d", "rgb"])
 _SORTS = frozenset(["text", "textual", "strings", "string", "image", "images", "audio", "token", "tokens", "sequence", "sequences", "json", "list", "lists", "label", "labels", "probability", "probabilities", "logit", "logits", "score", "scores", "embedding", "embeddings", "tensor", "tensors", "float", "integer", "vector", "vectors", "array", "code", "dictionary"])
 _AFTER_SORT = frozenset(["only", "string", "strings", "data", "input", "inputs", "prompt", "prompts", "sequence", "sequences", "generation", "such", "of", "in", "that", "and", "with", "up", "to", "for", "between", "containing", "from", "or", "as", "object", "tokens", "tensor", "array"])
-_CODE = re.compile(r"^\s*(?:from \w[\w.]* import |import \w|!?pip3? install|git (?:clone|lfs)|curl |wget |docker |ollama (?:run|pull)|huggingface-cli|python3? |npm |conda |sudo |apt|cd |\./|llama-|vllm |"
-                   r"#!/|FROM \S+\n|cmake |make |mlx_lm|\$ |model ?= ?|tokenizer ?= ?)|from_pretrained\(|\bpipeline\(|\.generate\(|SentenceTransformer\(|load_model\(|\bOllama\b|https://api\.", re.MULTILINE)
+_CODE = re.compile(
+    r"^\s*(?:from \w[\w.]* import |import [\w.]+(?: as \w+)?[ \t]*(?:$|[,;#])|!?pip3? install|git (?:clone|lfs)|(?:curl|wget) (?:-|http|\")|docker (?:run|pull|compose|build)|ollama (?:run|pull)|"
+    r"huggingface-cli|python3? (?:-m |[-\w/.]+\.py)|(?:npm|conda|brew) (?:i|install|run|create|activate)\b|sudo |apt(?:-get)? install|cd [\w./~-]+$|\./\w|llama-|vllm serve|#!/|FROM \S+\n|"
+    r"c?make(?: -|$)|mlx_lm|\$ |(?:model|tokenizer|pipe)\w* ?= ?)|from_pretrained\(|\bpipeline\(|\.generate\(|SentenceTransformer\(|load_model\(|https://api\.", re.MULTILINE)
 
 
 def is_place(text: str) -> bool:
@@ -49,7 +51,7 @@ def is_concrete(text: str) -> bool:
 
 def is_answer(text: str) -> bool:
     """Whether it can be a model's output; a long one may hold what looks like the place for a text (code, a letter to fill in)."""
-    return text.strip().isdecimal() or (len(text) > 300 and any(letter.isalnum() for letter in text)) or not is_place(text)
+    return text.strip().isdecimal() or (len(text) > 100 and any(letter.isalnum() for letter in text[:4000])) or not is_place(text)
 
 
 def is_stock(text: str) -> bool:

@@ -82,7 +82,9 @@ def _widget_prompt(entry: Any) -> str | None:
 
 
 def _widget_output(entry: Any) -> str | None:
-    output = entry.get("output") if isinstance(entry, dict) else None
+    output = (entry.get("output") or entry.get("outputs")) if isinstance(entry, dict) else None
+    if isinstance(output, list) and output and isinstance(output[0], dict) and "text" in output[0]:
+        output = output[0]
     if isinstance(output, list) and output:
         labels = [f"{one['label']} {one['score']}" for one in output if isinstance(one, dict) and "label" in one and "score" in one]
         return "\n".join(labels) or (output[0] if isinstance(output[0], str) else None)
@@ -162,6 +164,13 @@ class _Reader:
         self._close()
         self.called = False
         role = role_of(block.plain)
+        label = LABEL.match(block.plain)
+        said = role_of(label.group("label")) if label else None
+        if label and (said == "output" or (said == "prompt" and label.group("label").casefold() not in WEAK)) and block.plain[label.end() :].strip():
+            self.pending = None  # "### Human: Name a bird."
+            self._open(said, block.plain[label.end() :], block.line, block, "label", label.group("label"))
+            self._close()
+            return
         self.pending = (role, "heading", block.plain) if role and block.plain.strip().casefold() not in ("results", "result", "model", "code", "label", "labels", "predictions") else None
         if role != "output" and not (self.waiting and self.waiting.block == self.index - 1 and role):
             self._flush()
@@ -209,7 +218,7 @@ class _Reader:
             return
         elif self.waiting is None and language not in _SHELL and not is_usage_code(text) and is_example_heading(" ".join(block.headings[-1:])):
             self.loose = _Part("prompt", [text], block.line + 1, self.index, block.headings, "next")
-        elif self.waiting and self.waiting.how == "code" and self._is_near() and self._is_result(text):
+        elif self.waiting and self._is_result(text) and ((self.waiting.how == "code" and self._is_near()) or self._follows(block)):
             self._open("output", text, block.line + 1, block, "next")
             self._close()
 
@@ -229,6 +238,11 @@ class _Reader:
 
     def _is_near(self) -> bool:
         return self.waiting is not None and self.index - self.waiting.block <= 2
+
+    def _follows(self, block: Block) -> bool:
+        """Whether it stands directly below a labelled prompt among examples."""
+        return (self.waiting is not None and self.waiting.how == "label" and self.waiting.block == self.index - 1
+                and any(is_pure_example_heading(one) for one in block.headings[-2:]))
 
     @staticmethod
     def _is_result(text: str) -> bool:
@@ -327,6 +341,9 @@ class _Reader:
             self.barred, self.pending = True, None
         elif self.pending:
             self._content(text, block.line, block)
+        elif block.kind == "quote" and self._follows(block):
+            self._open("output", text, block.line, block, "next")
+            self._close()
         elif self.waiting is None and block.kind == "quote" and is_pure_example_heading(" ".join(block.headings[-1:])):
             self.loose = _Part("prompt", [text], block.line, self.index, block.headings, "next")
 
@@ -386,6 +403,8 @@ class _Reader:
     def _open(self, role: Role, text: str, line: int, block: Block, how: Any, label: str = "") -> None:
         self._close()
         template = ""
+        if role == "output" and block.kind == "fence":
+            text = _RESULT_FENCE.sub("", text, count=1)
         if role == "prompt":
             said, template = turns(text)
             asked = [turn.text for turn in said if turn.role == "prompt"]

@@ -7,7 +7,7 @@ import time
 import pytest
 
 from tunelab.hub.card import read_card
-from tunelab.hub.evidence import Answer, Candidate, Evidence
+from tunelab.hub.evidence import NOT_STATED, Answer, Candidate, Evidence
 from tunelab.hub.fields.datasets import read_datasets
 from tunelab.hub.fields.training import read_axolotl
 from tunelab.hub.record import ModelRecord
@@ -16,12 +16,12 @@ _QUANTIZED = Answer((Candidate("quantized", 0.9, (Evidence("tag", "gguf"),)),))
 _BASE = Answer((Candidate("base", 0.9, (Evidence("tag", "base"),)),))
 
 
-def _read(text: str, kind: Answer = Answer(), **record: object) -> Answer:
+def _read(text: str, kind: Answer = NOT_STATED, **record: object) -> Answer:
     made = ModelRecord("a/model", read_card(text), **record)  # type: ignore[arg-type]
     return read_datasets(made, read_axolotl(made), kind)
 
 
-def _names(text: str, kind: Answer = Answer(), **record: object) -> set[str]:
+def _names(text: str, kind: Answer = NOT_STATED, **record: object) -> set[str]:
     return set(_read(text, kind, **record).values)
 
 
