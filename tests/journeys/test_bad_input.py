@@ -134,7 +134,7 @@ def test_comparing_with_servers_that_are_not_there(tmp_path: Path, monkeypatch: 
     (tmp_path / "p.txt").write_text("hello\n")
     monkeypatch.setenv("OLLAMA_HOST", "http://127.0.0.1:9")
     refused(run("compare", "ollama:phi3", "ollama:phi3", "--prompts", str(tmp_path / "p.txt"), "--out", str(tmp_path / "c.jsonl")), 1, "ollama serve")
-    refused(run("compare", "gguf:none.gguf", "gguf:none.gguf", "--prompts", str(tmp_path / "p.txt"), "--out", str(tmp_path / "c.jsonl")), 2, "no such GGUF")
+    refused(run("compare", "gguf:no.gguf", "gguf:no.gguf", "--prompts", str(tmp_path / "p.txt"), "--out", str(tmp_path / "c.jsonl")), 2, "no such")
     assert not (tmp_path / "c.jsonl").exists()
 
 
