@@ -49,7 +49,7 @@ TO = ("merged: one model that needs no adapter, in the Hugging Face format. gguf
 
 
 def export(
-    run: Annotated[Path, typer.Argument(metavar="RUN", help="The folder of a run, of a PEFT adapter, or (for GGUF) of a whole model.", show_default=False)],
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a run, of a PEFT adapter, or (for GGUF) of a whole model.", show_default=False)],
     to: Annotated[Target, typer.Option("--to", help=TO)],
     out: Annotated[Path | None, typer.Option("--out", "-o", help="A new or empty folder; for GGUF a new file.", show_default="in RUN")] = None,
     dtype: Annotated[Dtype | None, typer.Option("--dtype", help="merged: how to store the weights.", show_default="each as in the base")] = None,
