@@ -319,7 +319,8 @@ def _found(**changes: Any) -> GgufCheck:
 
 
 @pytest.mark.parametrize(("changes", "words"), [
-    ({"kl": 0.31}, "0.31 nats per position apart"), ({"kl": float("nan")}, "nan nats"), ({"kl": 0.2, "effect": 0.1}, "more than the whole effect"),
+    ({"kl": 0.31}, "0.31 nats per position apart"), ({"kl": float("nan")}, "nan nats"), ({"kl": 0.2, "effect": 0.1}, "the whole effect"),
+    ({"kind": "f16", "kl": 6e-4, "effect": 1e-3}, "the whole effect"), ({"kind": "f32", "kl": 2e-5, "effect": 1e-3}, "the whole effect"),
     ({"texts_equal": 8, "split": "x"}, "splits 1 of 9 texts")])
 def test_a_file_that_does_not_say_the_same_is_at_fault(changes: dict[str, Any], words: str) -> None:
     assert fault(_found()) is None and remarks(_found()) == ()

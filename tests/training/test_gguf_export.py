@@ -181,7 +181,7 @@ def test_a_faint_adapter_that_a_format_drowns_is_refused(base: Path, tmp_path: P
     adapter = _adapter(base, tmp_path / "peft", target_modules=["q_proj"])
     tensors = load_file(adapter / "adapter_model.safetensors")
     save_file({name: value * 0.05 for name, value in tensors.items()}, adapter / "adapter_model.safetensors")
-    with pytest.raises(RunError, match="more than the whole effect") as caught:
+    with pytest.raises(RunError, match="the whole effect of training") as caught:
         to_gguf(adapter, out=tmp_path / "mine.gguf", quantize="q4_0")
     assert "--quantize q8_0" in str(caught.value.next_step) and _left(tmp_path) == ["peft"]
 
