@@ -43,7 +43,7 @@ def test_from_a_config_to_one_file_for_llama_cpp(tiny_model: Path, tmp_path: Pat
     again = run("export", str(tmp_path / "run"), "--to", "gguf")
     assert again.returncode == 2 and "already" in again.stderr
     machine = run("export", str(tmp_path / "run"), "--to", "adapter-gguf", "--base-gguf", str(file), "--json")
-    assert machine.returncode == 1 and "Verification failed" in machine.stderr  # that is no base: it holds the adapter already
+    assert machine.returncode == 1 and "Verification failed" in machine.stdout  # that is no base: it holds the adapter already
     machine = run("export", str(tmp_path / "run"), "--to", "adapter-gguf", "--json")
     found = json.loads(machine.stdout)
     assert found["verification"]["greedy_same"] == 4 and found["path"].endswith("adapter.gguf")
