@@ -48,12 +48,12 @@ def check_room(out: Path, needed: int, what: str = "merged model") -> None:
 
 
 @contextlib.contextmanager
-def filled(out: Path) -> Iterator[Path]:
+def filled(out: Path, what: str = "merged model") -> Iterator[Path]:
     """A temporary folder beside `out` that becomes `out` when the block ends well and is removed when it does not.
 
     What a killed export left is removed first. Raises LockedError while another process exports to the same folder, StorageError.
     """
-    with _alone(out), whole_folder(out, "Writing the merged model") as folder:
+    with _alone(out), whole_folder(out, f"Writing the {what}") as folder:
         yield folder
 
 

@@ -49,7 +49,7 @@ def export_ollama(place: Path, name: str = "", *, out: Path | None = None, quant
     check_free(out)
     file = f"model-{quantize}.gguf"
     source = checked(place, quantize, checkpoint, base)
-    with filled(out) as folder:
+    with filled(out, "GGUF file and Modelfile") as folder:
         made = write_gguf(source, folder / file, out / file, quantize, watch)
         shutil.rmtree(folder / "merged", ignore_errors=True)
     read = read_config(source.run.config_path).config_or_raise().data.sequence_len if source.run is not None else None
